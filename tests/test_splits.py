@@ -1,0 +1,434 @@
+"""Splits: who goes where, what may not be on two sides, and what a broken run leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from helpers import cnmc, splits
+from helpers.profiles import Profile
+
+SIZES = {"ALL": [40, 25, 16, 11, 9, 7, 5, 3], "HEM": [30, 14, 9, 6, 4, 2]}
+PROFILE = Profile("tiny", 32, (8, 6), 1_000, 50, 1, 1e-2)
+
+
+def make_table(sizes: dict[str, list[int]] = SIZES) -> pd.DataFrame:
+    """A table with unequal subjects, unique digests and no files behind it."""
+    rows = []
+    for label, counts in sizes.items():
+        for number, count in enumerate(counts, start=1):
+            subject = f"{'H' if label == 'HEM' else ''}{number}"
+            for cell in range(1, count + 1):
+                name = f"/cells/UID_{subject}_1_{cell}_{label.lower()}.bmp"
+                rows.append((name, label, subject, 1, cell, str(number % 3)))
+    table = pd.DataFrame(rows, columns=["path", "label", "subject", "image", "cell", "fold"])
+    return table.assign(sha256=table["path"], pixels=table["path"])
+
+
+def make_twins(table: pd.DataFrame, *pairs: tuple[str, str]) -> pd.DataFrame:
+    """Gives the first image of two subjects the same digests, for every pair of subjects."""
+    table = table.copy()
+    for first, second in pairs:
+        row, twin = (table.index[table["subject"] == who][-1] for who in (first, second))
+        table.loc[twin, ["sha256", "pixels"]] = table.loc[row, ["sha256", "pixels"]].to_numpy()
+    return table
+
+
+@pytest.fixture
+def linked() -> pd.DataFrame:
+    return splits.link_subjects(make_twins(make_table(), ("2", "1"), ("H6", "H2")))
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Images of 12 subjects as plain class folders; the first two ALL subjects share one."""
+    rng = np.random.default_rng(0)
+    for label, prefix in (("all", ""), ("hem", "H")):
+        folder = tmp_path / "images" / label
+        folder.mkdir(parents=True)
+        for subject in range(1, 7):
+            for cell in (1, 2, 3):
+                pixels = rng.integers(0, 99, (450, 450, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"UID_{prefix}{subject}_1_{cell}_{label}.bmp")
+    twin = tmp_path / "images" / "all" / "UID_2_1_1_all.bmp"
+    twin.write_bytes((tmp_path / "images" / "all" / "UID_1_1_1_all.bmp").read_bytes())
+    return tmp_path / "images"
+
+
+def content(folder: Path) -> Counter:
+    return Counter(path.read_bytes() for path in folder.rglob("*.bmp"))
+
+
+class TestDuplicates:
+    def test_when_three_rows_share_a_digest_then_three_pairs(self):
+        table = make_table().iloc[:4].assign(pixels=["x", "y", "x", "x"])
+        assert len(splits.find_duplicates(table)) == 3
+        assert len(splits.find_duplicates(table, by="sha256")) == 0
+
+    def test_when_there_are_no_digests_then_it_says_how_to_add_them(self):
+        with pytest.raises(ValueError, match=r"add_digests.*Received"):
+            splits.find_duplicates(make_table().drop(columns=["sha256", "pixels"]))
+
+    def test_when_subjects_share_images_then_they_are_linked_through_each_other(self):
+        subjects = ["51", "51", "75", "78", "2"]
+        cells = pd.DataFrame({"path": list("abcde"), "subject": subjects})
+        linked = splits.link_subjects(cells.assign(sha256=["x", "y", "x", "y", "z"]))
+        assert list(linked["linked_subject"]) == ["51+75+78"] * 4 + ["2"]
+
+    def test_when_names_hold_numbers_then_groups_read_in_natural_order(self):
+        cells = pd.DataFrame({"path": list("abcd"), "subject": ["h3", "H10", "51", "9"]})
+        linked = splits.link_subjects(cells.assign(sha256=["x", "x", "y", "y"]))
+        assert list(linked["linked_subject"]) == ["H10+h3", "H10+h3", "9+51", "9+51"]
+
+    def test_when_a_subject_is_missing_then_it_stays_missing(self):
+        table = make_table().assign(subject=None)
+        assert splits.link_subjects(table)["linked_subject"].isna().all()
+
+    def test_when_copies_are_dropped_then_every_image_is_left_once(self, linked):
+        kept = splits.drop_duplicates(linked)
+        assert kept["pixels"].is_unique
+        assert set(kept["pixels"]) == set(linked["pixels"])
+        assert len(linked) - len(kept) == 2
+
+    def test_when_a_cell_is_segmented_again_then_it_is_reported_as_near(self, tmp_path):
+        rng = np.random.default_rng(0)
+        mottle = [np.kron(rng.integers(40, 99, (15, 15)), np.ones((30, 30))) for _ in range(3)]
+        y, x = np.mgrid[:450, :450] - 225
+        cells = {name: (mottle[i], 110) for i, name in enumerate("abc")} | {"d": (mottle[0], 108)}
+        for name, (grey, radius) in cells.items():
+            pixels = np.where(x**2 + y**2 < radius**2, grey, 0).astype(np.uint8)
+            Image.fromarray(np.dstack([pixels] * 3)).save(tmp_path / f"{name}.bmp")
+        table = pd.DataFrame({"path": [str(tmp_path / f"{n}.bmp") for n in "abcd"], "subject": "1"})
+        near = splits.near_duplicates(table)
+        assert [Path(p).stem for p in near.loc[0, ["path", "path_twin"]]] == ["a", "d"]
+        assert len(near) == 1
+
+
+class TestSplitByImage:
+    def test_when_cut_then_every_class_has_the_ratio(self):
+        table = splits.split_by_image(make_table({"ALL": [50, 50], "HEM": [60]}), 0.8, seed=3)
+        counts = table.groupby(["label", "split"]).size().to_dict()
+        assert counts == {
+            ("ALL", "train"): 80,
+            ("ALL", "test"): 20,
+            ("HEM", "train"): 48,
+            ("HEM", "test"): 12,
+        }
+
+    def test_when_the_seed_is_the_same_then_so_is_the_split(self):
+        first, again, other = (splits.split_by_image(make_table(), seed=s) for s in (1, 1, 2))
+        assert first["split"].equals(again["split"])
+        assert not first["split"].equals(other["split"])
+
+    @pytest.mark.parametrize("ratio", [0, 1, -0.1, 1.2, float("nan")])
+    def test_when_the_ratio_is_out_of_range_then_it_is_refused(self, ratio):
+        for split in (splits.split_by_image, splits.split_by_subject):
+            with pytest.raises(ValueError, match=r"ratio.*Received"):
+                split(make_table(), ratio)
+
+    def test_when_a_class_is_missing_then_it_says_which(self):
+        with pytest.raises(ValueError, match=r"each class.*'HEM': 0"):
+            splits.split_by_image(make_table({"ALL": [5, 5]}))
+
+
+class TestSplitBySubject:
+    @pytest.mark.parametrize("seed", range(8))
+    def test_when_split_then_no_subject_and_no_twin_is_on_two_sides(self, linked, seed):
+        table = splits.split_by_subject(linked, seed=seed)
+        for column in ("linked_subject", "subject", "pixels"):
+            assert table.groupby(column)["split"].nunique().max() == 1
+        splits.check_split(table)
+
+    @pytest.mark.parametrize("seed", range(8))
+    def test_when_whole_subjects_allow_it_then_the_asked_shares_are_met(self, seed):
+        sizes = {"ALL": [757, 402, *range(10, 300, 7)], "HEM": [405, 404, 385, *range(9, 200, 9)]}
+        table = splits.link_subjects(make_table(sizes))
+        report = splits.describe_split(splits.split_by_subject(table, seed=seed))
+        asked = pd.Series({"train": 0.7, "validation": 0.1, "test": 0.2})
+        assert (report["share"] - asked).abs().max() < 0.04
+        assert np.ptp(report["ALL_share"]) < 0.15
+
+    def test_when_the_nearest_choice_is_unique_then_it_is_found(self):
+        table = splits.link_subjects(make_table({"ALL": [70, 20, 7, 3], "HEM": [7, 2, 1]}))
+        split = splits.split_by_subject(table, seed=0, tolerance=0)
+        sides = split.groupby("subject")["split"].first().to_dict()
+        assert sides == {
+            "1": "train",
+            "2": "test",
+            "3": "validation",
+            "4": "train",
+            "H1": "train",
+            "H2": "test",
+            "H3": "validation",
+        }
+
+    def test_when_seeds_differ_then_so_do_the_splits(self, linked):
+        drawn = {tuple(splits.split_by_subject(linked, seed=s)["split"]) for s in range(10)}
+        again = {tuple(splits.split_by_subject(linked, seed=s)["split"]) for s in range(10)}
+        assert len(drawn) > 3
+        assert drawn == again
+
+    def test_when_a_class_has_too_few_subjects_then_it_is_refused(self):
+        table = splits.link_subjects(make_table({"ALL": [5, 5, 5], "HEM": [5, 5]}))
+        with pytest.raises(ValueError, match=r"at least 3 linked subjects.*'HEM': 2"):
+            splits.split_by_subject(table)
+        assert set(splits.split_by_subject(table, validation=0)["split"]) == {"train", "test"}
+
+    @pytest.mark.parametrize("validation", [-0.1, 0.8, 0.9])
+    def test_when_validation_is_out_of_range_then_it_is_refused(self, linked, validation):
+        with pytest.raises(ValueError, match=r"validation.*Received"):
+            splits.split_by_subject(linked, validation=validation)
+
+    def test_when_subjects_were_not_linked_then_it_says_so(self):
+        with pytest.raises(ValueError, match="link_subjects"):
+            splits.split_by_subject(make_table())
+
+
+class TestCheckSplit:
+    def test_when_a_subject_is_moved_in_part_then_it_is_named(self, linked):
+        table = splits.split_by_subject(linked, seed=1)
+        row = table.index[table["linked_subject"] == "1+2"][0]
+        table.loc[row, "split"] = "test" if table.loc[row, "split"] == "train" else "train"
+        with pytest.raises(splits.LeakError, match=r"linked subject 1\+2 in test, train"):
+            splits.check_split(table)
+
+    def test_when_twins_are_parted_under_other_names_then_the_files_are_named(self):
+        table = make_twins(make_table(), ("2", "1")).assign(split="train")
+        table.loc[table["subject"] == "1", "split"] = "test"
+        with pytest.raises(splits.LeakError, match=r"UID_1_1_40_all.bmp = UID_2_1_25_all.bmp"):
+            splits.check_split(table)
+
+    def test_when_a_row_is_on_no_side_then_it_is_refused(self, linked):
+        with pytest.raises(ValueError, match=r"one of train.*Received"):
+            splits.check_split(linked.assign(split="exam"))
+
+
+class TestFolds:
+    def test_when_official_folds_part_twins_then_the_warning_names_them(self, linked):
+        with pytest.warns(splits.LeakWarning, match=r"linked subject 1\+2 in 1, 2"):
+            table = splits.official_folds(linked, test="0")
+        assert (table["split"] == "test").equals(table["fold"] == "0")
+
+    def test_when_folds_are_repaired_then_nothing_leaks_and_few_move(self, linked):
+        table = splits.repaired_folds(linked, test="1")
+        splits.check_split(table)
+        assert len(splits.find_leaks(table, sides="fold")) == 0
+        assert set(table.loc[table["linked_subject"] == "1+2", "fold"]) == {"1"}
+        alone = table[~table["linked_subject"].str.contains("+", regex=False)]
+        before = linked.set_index("path")["fold"]
+        assert list(alone["fold"]) == list(before[alone["path"]])
+
+    def test_when_there_are_no_folds_then_it_is_refused(self, linked):
+        with pytest.raises(ValueError, match=r"plain folders.*Received"):
+            splits.official_folds(linked.assign(fold=""))
+
+
+class TestWriteAndRead:
+    @pytest.fixture
+    def table(self, tree) -> pd.DataFrame:
+        linked = splits.link_subjects(cnmc.add_digests(cnmc.index(tree)))
+        return splits.split_by_subject(linked, seed=2)
+
+    @pytest.fixture
+    def folder(self, table, tree, tmp_path) -> Path:
+        keep = {"root": tree, "ratio": 0.8, "seed": 2}
+        splits.write_split(table, tmp_path / "split", method="subject", **keep)
+        return tmp_path / "split"
+
+    def test_when_written_then_it_reads_the_same_from_another_place(self, table, folder, tree):
+        moved = tree.rename(tree.with_name("moved"))
+        paths = [str(moved / Path(path).relative_to(tree)) for path in table["path"]]
+        pd.testing.assert_frame_equal(
+            splits.read_split(folder, moved), table.assign(path=paths), check_dtype=False
+        )
+
+    def test_when_written_then_it_says_how_it_was_made(self, folder, table):
+        facts = json.loads((folder / "split.json").read_text())
+        assert (facts["method"], facts["ratio"], facts["seed"]) == ("subject", 0.8, 2)
+        assert facts["data"] == cnmc.listing_digest(table)
+        assert sum(part["images"] for part in facts["parts"].values()) == len(table)
+        assert str(Path(table["path"][0]).parent) not in (folder / "split.csv").read_text()
+
+    def test_when_a_row_changes_sides_then_reading_refuses_and_names_it(self, folder, tree):
+        text = (folder / "split.csv").read_text()
+        assert text.count("1+2,train") > 1
+        (folder / "split.csv").write_text(text.replace("1+2,train", "1+2,test", 1))
+        with pytest.raises(splits.LeakError, match=r"1\+2 in test, train"):
+            splits.read_split(folder, tree)
+
+    def test_when_the_subject_is_renamed_too_then_the_twins_give_it_away(self, folder, tree):
+        lines = (folder / "split.csv").read_text().splitlines()
+        forged = [x.replace("1+2,train", "1,test" if ",1,1," in x else "2,train") for x in lines]
+        forged = [x.replace("1+2,train", "2,train") for x in forged]
+        (folder / "split.csv").write_text("\n".join(forged) + "\n")
+        with pytest.raises(splits.LeakError):
+            splits.read_split(folder, tree)
+
+    def test_when_a_row_is_taken_out_then_the_seal_is_broken(self, folder, tree):
+        lines = (folder / "split.csv").read_text().splitlines()
+        (folder / "split.csv").write_text("\n".join(lines[:-1]) + "\n")
+        with pytest.raises(ValueError, match="seals"):
+            splits.read_split(folder, tree)
+
+    def test_when_an_image_is_gone_then_it_is_named(self, folder, tree, table):
+        Path(table["path"][3]).unlink()
+        with pytest.raises(FileNotFoundError, match=Path(table["path"][3]).name):
+            splits.read_split(folder, tree)
+
+    def test_when_there_is_no_split_then_it_says_what_one_is(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"split.csv and split.json.*Received"):
+            splits.read_split(tmp_path, tmp_path)
+
+    def test_when_a_leaky_split_is_called_leak_free_then_it_is_not_written(self, tree, tmp_path):
+        linked = splits.link_subjects(cnmc.add_digests(cnmc.index(tree)))
+        leaky = splits.split_by_image(linked, seed=1)
+        keep = {"root": tree, "ratio": 0.8, "seed": 1}
+        with pytest.raises(splits.LeakError):
+            splits.write_split(leaky, tmp_path / "split", method="subject", **keep)
+        assert not (tmp_path / "split").exists()
+
+    def test_when_the_split_leaks_on_purpose_then_reading_warns(self, tree, tmp_path):
+        linked = splits.link_subjects(cnmc.add_digests(cnmc.index(tree)))
+        leaky = splits.split_by_image(linked, seed=1)
+        keep = {"root": tree, "ratio": 0.8, "seed": 1}
+        splits.write_split(leaky, tmp_path / "split", method="image", **keep)
+        with pytest.warns(splits.LeakWarning, match=r"made by image and leaks: \d+ x linked"):
+            read = splits.read_split(tmp_path / "split", tree)
+        assert list(read["split"]) == list(leaky["split"])
+
+    def test_when_the_method_is_unknown_then_it_is_refused(self, table, tree, tmp_path):
+        with pytest.raises(ValueError, match=r"method.*Received: 'luck'"):
+            splits.write_split(table, tmp_path, root=tree, method="luck", ratio=0.8, seed=0)
+
+
+class TestSplitFolders:
+    @pytest.mark.parametrize("how", ["copy", "hardlink", "symlink"])
+    @pytest.mark.parametrize("by", ["image", "subject"])
+    def test_when_split_then_every_image_is_in_one_place(self, tree, tmp_path, by, how):
+        splits.split_folders(tree, tmp_path / "out", 0.6, seed=1, by=by, how=how)
+        assert content(tmp_path / "out") == content(tree)
+        assert {p.name for p in (tmp_path / "out").iterdir()} == {
+            "train",
+            "test",
+            "split.csv",
+            "split.json",
+        }
+        for part in ("train", "test"):
+            assert {p.name for p in (tmp_path / "out" / part).iterdir()} == {"all", "hem"}
+
+    def test_when_split_by_subject_then_folders_share_no_image(self, tree, tmp_path):
+        splits.split_folders(tree, tmp_path / "out", seed=1, by="subject")
+        assert not content(tmp_path / "out" / "train") & content(tmp_path / "out" / "test")
+
+    @pytest.mark.parametrize("place", ["images", "images/deep/out"])
+    def test_when_the_output_is_inside_the_input_then_it_is_refused(self, tree, tmp_path, place):
+        with pytest.raises(ValueError, match=r"outside the input.*Received"):
+            splits.split_folders(tree, tmp_path / place)
+
+    def test_when_the_output_is_not_empty_then_nothing_is_changed(self, tree, tmp_path):
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "mine.txt").write_text("keep")
+        with pytest.raises(FileExistsError, match=r"new or empty.*Received"):
+            splits.split_folders(tree, tmp_path / "out")
+        assert [p.name for p in (tmp_path / "out").iterdir()] == ["mine.txt"]
+
+    def test_when_the_root_is_missing_or_empty_then_it_is_refused(self, tmp_path):
+        (tmp_path / "empty").mkdir()
+        for root in ("nowhere", "empty"):
+            with pytest.raises(FileNotFoundError, match="Received"):
+                splits.split_folders(tmp_path / root, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+    def test_when_one_class_is_missing_then_it_is_named(self, tree, tmp_path):
+        for path in (tree / "hem").iterdir():
+            path.unlink()
+        with pytest.raises(ValueError, match="HEM"):
+            splits.split_folders(tree, tmp_path / "out")
+
+    @pytest.mark.parametrize("bad", [{"ratio": 1.5}, {"how": "teleport"}, {"by": "luck"}])
+    def test_when_an_argument_is_wrong_then_nothing_is_written(self, tree, tmp_path, bad):
+        with pytest.raises(ValueError, match="Received"):
+            splits.split_folders(tree, tmp_path / "out", **bad)
+        assert {p.name for p in tmp_path.iterdir()} == {"images"}
+
+    def test_when_a_foreign_work_folder_is_there_then_it_is_kept(self, tree, tmp_path):
+        (tmp_path / "out.partial").mkdir()
+        (tmp_path / "out.partial" / "thesis.doc").write_text("keep")
+        with pytest.raises(FileExistsError, match="another origin"):
+            splits.split_folders(tree, tmp_path / "out")
+        assert (tmp_path / "out.partial" / "thesis.doc").read_text() == "keep"
+
+    @pytest.mark.skipif(os.name == "nt", reason="SIGKILL is not known on Windows")
+    def test_when_killed_and_run_again_then_nothing_is_lost_or_doubled(self, tree, tmp_path):
+        slow = (
+            "import shutil, sys, time; from helpers import splits; "
+            "splits.COPIERS['copy'] = lambda a, b: (shutil.copy2(a, b), time.sleep(0.2)); "
+            "splits.split_folders(sys.argv[1], sys.argv[2], seed=1)"
+        )
+        run = subprocess.Popen([sys.executable, "-c", slow, str(tree), str(tmp_path / "out")])
+        wait_for(lambda: len(content(tmp_path / "out.partial")) > 3)
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+        assert not (tmp_path / "out").exists()
+        splits.split_folders(tree, tmp_path / "out", seed=1)
+        assert content(tmp_path / "out") == content(tree)
+        assert not (tmp_path / "out.partial").exists()
+
+
+def wait_for(condition, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.02)
+
+
+class TestPrepare:
+    @pytest.fixture(autouse=True)
+    def work(self, tmp_path, monkeypatch) -> Path:
+        monkeypatch.setenv("CNMC_WORK", str(tmp_path / "work"))
+        return tmp_path / "work"
+
+    def test_when_prepared_then_three_clean_parts_without_copies(self, tree):
+        table = splits.prepare(cnmc.Source(tree, is_synthetic=True), PROFILE)
+        splits.check_split(table)
+        assert table["pixels"].is_unique
+        assert len(table) == 35
+        assert table.groupby("split")["label"].nunique().to_dict() == dict.fromkeys(splits.PARTS, 2)
+
+    def test_when_asked_again_then_it_comes_from_cache(self, tree, monkeypatch):
+        source = cnmc.Source(tree, is_synthetic=True)
+        first = splits.prepare(source, PROFILE)
+        monkeypatch.setattr(cnmc, "add_digests", lambda *_: pytest.fail("read again"))
+        pd.testing.assert_frame_equal(splits.prepare(source, PROFILE), first)
+
+    def test_when_an_image_changes_then_the_split_is_made_anew(self, tree):
+        source = cnmc.Source(tree, is_synthetic=True)
+        before = splits.prepare(source, PROFILE)
+        shared = tree / "all" / "UID_2_1_1_all.bmp"
+        shared.write_bytes((tree / "all" / "UID_2_1_2_all.bmp").read_bytes())
+        after = splits.prepare(source, PROFILE)
+        assert "1+2" in set(before["linked_subject"])
+        assert "1+2" not in set(after["linked_subject"])
+
+    def test_when_there_are_more_images_than_the_profile_reads_then_no_subject_is_lost(self, tree):
+        few = Profile("few", 32, (8, 6), 20, 50, 1, 1e-2)
+        table = splits.prepare(cnmc.Source(tree, is_synthetic=True), few)
+        assert len(table) == 20
+        assert table["linked_subject"].nunique() == 11
+
+    def test_when_a_class_has_two_subjects_then_it_says_what_is_needed(self, tree):
+        for path in (tree / "hem").iterdir():
+            if path.name[5] not in "12":
+                path.unlink()
+        with pytest.raises(ValueError, match="at least 3 linked subjects"):
+            splits.prepare(cnmc.Source(tree, is_synthetic=True), PROFILE)
