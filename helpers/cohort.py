@@ -1,0 +1,162 @@
+"""Plans the drawn cohort: who the subjects are, what their nuclei share, and where each cell goes.
+
+A subject's traits are drawn in standard deviations and centred within each class, weighted by its
+images: pooled over a class, stain and light say nothing about leukaemia, whatever the seed, while
+each single subject stays easy to recognise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.stats import norm
+
+from helpers.nucleus import Style
+
+ALL_SHARE = 0.68  # 7,272 of the 10,661 training images of C-NMC 2019
+FEWEST = 3  # images of the smallest subject
+FOLDS = 3
+TRAITS = 8
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One drawn subject; a twin is the same patient under a second name."""
+
+    name: str
+    label: str
+    fold: int
+    images: int
+    number: int
+    style: Style
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One image to be drawn: where it goes, and all that determines its pixels."""
+
+    path: str
+    label: str
+    key: tuple[int, ...]
+    style: Style
+
+
+def plan_cells(subjects: tuple[int, int], images: int, seed: int) -> list[Cell]:
+    """Lists every image of the cohort, planted duplicates included, in the order of its subjects.
+
+    Args:
+        subjects: Number of subjects as (ALL, HEM).
+        images: Number of images in total.
+        seed: Seed of all that is random.
+
+    Returns:
+        The cells; byte-identical images have the same `key` and `style`.
+    """
+    diseased = round(ALL_SHARE * images)
+    cells = []
+    for label, count, total in zip(
+        ("ALL", "HEM"), subjects, (diseased, images - diseased), strict=True
+    ):
+        cohort = _recruit(label, count, total, seed)
+        own = {subject.name: _cells_of(subject, seed) for subject in cohort}
+        _plant_duplicates(own, cohort, copies=max(2, round(total / 75)))
+        cells += [cell for some in own.values() for cell in some]
+    return cells
+
+
+def _recruit(label: str, count: int, total: int, seed: int) -> list[Subject]:
+    """Returns the subjects of one class; the last two are twins and lie in different folds."""
+    first = 0 if label == "ALL" else 1000
+    rng = np.random.default_rng((seed, first))
+    sizes = _sizes(rng, count, total)
+    styles = _styles(rng, label, sizes)
+    folds = _folds(sizes)
+    prefix = "" if label == "ALL" else "H"
+    return [
+        Subject(f"{prefix}{i + 1}", label, folds[i], int(sizes[i]), first + i, styles[i])
+        for i in range(count)
+    ]
+
+
+def _sizes(rng: np.random.Generator, count: int, total: int) -> np.ndarray:
+    """Shares out the images log-normally, the median subjects last: they will be the twins."""
+    spread = min(1.0, 0.35 + 0.03 * count)  # 1.0 as in C-NMC, less for a handful of subjects
+    share = np.exp(spread * norm.ppf((np.arange(count) + 0.5) / count))
+    sizes = np.maximum(np.floor(total * share / share.sum()), FEWEST).astype(int)
+    sizes[-1] += total - sizes.sum()
+    middle = [count // 2, count // 2 + 1]
+    others = rng.permutation([i for i in range(count) if i not in middle])
+    return sizes[np.concatenate([others, middle])]
+
+
+def _folds(sizes: np.ndarray) -> list[int]:
+    """Deals the subjects to the folds, largest first, to the smallest fold without their twin."""
+    load, folds = np.zeros(FOLDS), np.full(len(sizes), -1)
+    twin = {len(sizes) - 1: -2, len(sizes) - 2: -1}
+    for i in np.argsort(-sizes, kind="stable"):
+        barred = folds[twin[i]] if i in twin else -1
+        folds[i] = min((k for k in range(FOLDS) if k != barred), key=lambda k: load[k])
+        load[folds[i]] += sizes[i]
+    return folds.tolist()
+
+
+def _styles(rng: np.random.Generator, label: str, sizes: np.ndarray) -> list[Style]:
+    z = rng.standard_normal((len(sizes), TRAITS))
+    z[-1] = z[-2]
+    z -= np.average(z, axis=0, weights=sizes)
+    z /= np.sqrt(np.average(z**2, axis=0, weights=sizes))
+    return [_style(*row) for row in np.clip(z, -2.2, 2.2)]
+
+
+def _style(
+    light: float, hue: float, green: float, right: float, down: float, blur: float,
+    size: float, contrast: float,
+) -> Style:  # fmt: skip
+    red, blue = 71 + 6.0 * light + 3.5 * hue, 79.5 + 4.5 * light - 3.0 * hue
+    return Style(
+        colour=(red, 30 + 4.0 * light + 2.0 * green, blue),
+        tilt=(0.06 * right, 0.06 * down),
+        focus=float(np.exp(0.22 * blur)),
+        size=size,
+        contrast=float(np.exp(0.15 * contrast)),
+    )
+
+
+def _cells_of(subject: Subject, seed: int) -> list[Cell]:
+    """Returns the cells of one subject, one to five to a smear field."""
+    rng = np.random.default_rng((seed, subject.number, 1))
+    cells: list[Cell] = []
+    field = 0
+    while len(cells) < subject.images:
+        field += int(rng.integers(1, 3))
+        style = _of_field(rng, subject.style)
+        for number in range(1, 1 + min(int(rng.integers(1, 6)), subject.images - len(cells))):
+            path = _path(subject, field, number)
+            cells.append(Cell(path, subject.label, (seed, subject.number, field, number), style))
+    return cells
+
+
+def _of_field(rng: np.random.Generator, style: Style) -> Style:
+    """Returns the subject's style with the small differences from smear field to smear field."""
+    light, tilt = rng.normal(0.0, 0.012), rng.normal(0.0, 0.01, 2)
+    return replace(
+        style,
+        colour=tuple(level * (1 + light) + rng.normal(0.0, 0.6) for level in style.colour),
+        tilt=(style.tilt[0] + tilt[0], style.tilt[1] + tilt[1]),
+    )
+
+
+def _path(subject: Subject, field: int, number: int) -> str:
+    label = subject.label.lower()
+    name = f"UID_{subject.name}_{field}_{number}_{label}.bmp"
+    return f"training_data/fold_{subject.fold}/{label}/{name}"
+
+
+def _plant_duplicates(own: dict[str, list[Cell]], cohort: list[Subject], copies: int) -> None:
+    """Lets the last images of the last subject be those of its twin, under names of its own."""
+    first, second = cohort[-2:]
+    copies = min(copies, first.images - 1, second.images - 1)
+    for i in range(1, copies + 1):
+        twin = own[first.name][-i]
+        own[second.name][-i] = replace(own[second.name][-i], key=twin.key, style=twin.style)
