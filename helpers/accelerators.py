@@ -1,0 +1,183 @@
+"""What the machine has to compute with, found once and said in one line.
+
+No notebook names a device: `choose_accelerator` looks, and `train` follows.
+
+| found | what is used |
+|---|---|
+| one NVIDIA GPU | XLA, memory taken as needed, 16-bit arithmetic by compute capability |
+| several | the same on each; a batch is shared out among them, so its size stays what was asked |
+| another GPU | float32 without XLA |
+| none | the CPU without XLA (measured slower), oneDNN in bfloat16 where the chip has it |
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """What training runs on.
+
+    Args:
+        kind: "GPU" or "CPU".
+        devices: How many of them share a batch.
+        policy: Keras dtype policy of the models: "float32", "mixed_float16" or "mixed_bfloat16".
+        xla: Whether the training step is compiled by XLA.
+        onednn_bfloat16: Whether oneDNN computes convolutions and products in bfloat16.
+        strategy: The `tf.distribute` strategy over the devices.
+        note: All of this as one line for people.
+    """
+
+    kind: str
+    devices: int
+    policy: str
+    xla: bool
+    onednn_bfloat16: bool
+    strategy: Any
+    note: str
+
+    @property
+    def numerics(self) -> str:
+        """What of it changes results: part of the key of a run."""
+        bits = "onednn_bfloat16" if self.onednn_bfloat16 else self.policy
+        return f"{self.kind} x {self.devices}, {bits}{', XLA' if self.xla else ''}"
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """Models built inside live on these devices, in this precision."""
+        import keras
+
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(self.policy)
+        try:
+            with self.strategy.scope():
+                yield
+        finally:
+            keras.config.set_dtype_policy(before)
+
+
+def choose_accelerator(devices: list[str] | None = None) -> Accelerator:
+    """Finds the best that the machine has, and prepares it.
+
+    Args:
+        devices: Names of the logical devices to use, such as `["CPU:0", "CPU:1"]`; by default
+            all GPUs, or the CPU where there is none.
+
+    Returns:
+        The accelerator; its `note` says in one line what was chosen.
+
+    Raises:
+        ValueError: If a named device does not exist.
+    """
+    import tensorflow as tf
+
+    _let_gpu_memory_grow(tf)
+    names = _find_devices(tf) if devices is None else _check_devices(tf, devices)
+    kind = "GPU" if any("GPU" in name for name in names) else "CPU"
+    policy, xla = _gpu_precision(tf) if kind == "GPU" else ("float32", False)
+    onednn = kind == "CPU" and _use_onednn_bfloat16(tf)
+    strategy = _share(tf, names)
+    note = _describe(tf, kind, len(names), policy, xla, onednn)
+    return Accelerator(kind, len(names), policy, xla, onednn, strategy, note)
+
+
+def _let_gpu_memory_grow(tf: Any) -> None:
+    settings = tf.config.experimental
+    for gpu in tf.config.list_physical_devices("GPU"):
+        if settings.get_memory_growth(gpu):
+            continue
+        try:
+            settings.set_memory_growth(gpu, True)
+        except RuntimeError:
+            warnings.warn(
+                "GPU memory is laid out already and cannot be told to grow; choose the "
+                "accelerator before any other use of the GPU.",
+                stacklevel=3,
+            )
+
+
+def _find_devices(tf: Any) -> list[str]:
+    found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")[:1]
+    return [device.name for device in found]
+
+
+def _check_devices(tf: Any, devices: list[str]) -> list[str]:
+    known = {d.name.removeprefix("/device:"): d.name for d in tf.config.list_logical_devices()}
+    if not devices or not set(devices) <= set(known):
+        raise ValueError(
+            f"Name logical devices of this machine: {', '.join(known)}. Received: {devices!r}"
+        )
+    return [known[name] for name in devices]
+
+
+def _gpu_precision(tf: Any) -> tuple[str, bool]:
+    """Precision that every GPU computes fast: 16-bit tensor cores came with capability 7.0."""
+    gpus = tf.config.list_physical_devices("GPU")
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    capability = min(d.get("compute_capability", (0, 0)) for d in details)
+    return precision_for(capability), capability > (0, 0)
+
+
+def precision_for(capability: tuple[int, int]) -> str:
+    """Names the Keras dtype policy for an NVIDIA compute capability.
+
+    Args:
+        capability: Major and minor number; (0, 0) where it is not known.
+
+    Returns:
+        "mixed_bfloat16" from 8.0 on (it needs no loss scaling), "mixed_float16" from 7.0 on,
+        else "float32".
+
+    Example:
+        >>> precision_for((7, 5)), precision_for((9, 0))
+        ('mixed_float16', 'mixed_bfloat16')
+    """
+    if capability >= (8, 0):
+        return "mixed_bfloat16"
+    return "mixed_float16" if capability >= (7, 0) else "float32"
+
+
+def _use_onednn_bfloat16(tf: Any) -> bool:
+    has_it = cpu_has_bfloat16()
+    if has_it:
+        options = {"auto_mixed_precision_onednn_bfloat16": True}
+        tf.config.optimizer.set_experimental_options(options)
+    return has_it
+
+
+def cpu_has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Says whether the processor multiplies bfloat16 itself; emulated, it would be slower.
+
+    Args:
+        cpuinfo: The system's description of its processors; where there is none, the answer
+            is no.
+    """
+    if not cpuinfo.is_file():
+        return False
+    flags = (line for line in cpuinfo.read_text().splitlines() if line.startswith("flags"))
+    return not BFLOAT16_FLAGS.isdisjoint(next(flags, "").split())
+
+
+def _share(tf: Any, names: list[str]) -> Any:
+    return tf.distribute.MirroredStrategy(names) if len(names) > 1 else tf.distribute.get_strategy()
+
+
+def _describe(tf: Any, kind: str, count: int, policy: str, xla: bool, onednn: bool) -> str:
+    bits = "oneDNN in bfloat16" if onednn else policy
+    return f"{count} x {_name(tf, kind)}, {bits}, {'XLA' if xla else 'no XLA'}"
+
+
+def _name(tf: Any, kind: str) -> str:
+    if kind == "CPU":
+        return f"CPU of {os.cpu_count()} cores"
+    gpu = tf.config.list_physical_devices("GPU")[0]
+    return tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
