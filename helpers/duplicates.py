@@ -110,7 +110,7 @@ def natural_key(name: str) -> list[str | int]:
     return [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", name)]
 
 
-def near_duplicates(table: pd.DataFrame, distance: float = 0.1) -> pd.DataFrame:
+def near_duplicates(table: pd.DataFrame, distance: float = 0.15) -> pd.DataFrame:
     """Reports images that look alike without being identical: a report to look at, not a rule.
 
     Every image becomes a difference hash: the nucleus, cut out and shrunk, reduced to whether it

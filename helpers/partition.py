@@ -49,7 +49,7 @@ def split_by_subject(
     ratio: float = 0.8,
     validation: float = 0.1,
     seed: int = 0,
-    tolerance: float = 0.02,
+    tolerance: float = 0.005,
 ) -> pd.DataFrame:
     """Splits each class by whole linked subjects, so that no subject is on two sides.
 
