@@ -21,6 +21,7 @@ from helpers.partition import describe_split
 LEAK_FREE = {"image": False, "subject": True, "official folds": False, "repaired folds": True}
 COLUMNS = ["path", "label", "subject", "image", "cell", "fold", "sha256", "pixels"]
 COLUMNS += ["linked_subject", "split"]
+UNKNOWN = ["label", "subject", "linked_subject"]  # empty where the file name does not tell
 
 
 def write_split(
@@ -128,7 +129,9 @@ def _parse(text: str, root: Path) -> pd.DataFrame:
     """Returns the table of a split.csv, typed as `cnmc.index` types it."""
     table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
     numbers = {c: pd.to_numeric(table[c]) for c in ("image", "cell") if c in table}
-    return table.assign(path=[str(root / path) for path in table["path"]], **numbers)
+    known = {c: table[c].where(table[c] != "", None) for c in UNKNOWN if c in table}
+    paths = [str(root / path) for path in table["path"]]
+    return table.assign(path=paths, **numbers, **known)
 
 
 def _assert_promise(table: pd.DataFrame, method: str, folder: Path) -> None:
