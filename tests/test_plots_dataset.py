@@ -75,7 +75,7 @@ def test_when_the_gap_is_drawn_then_both_panels_name_their_origin():
     left, right = fig.axes
     assert [c.lines[0].get_ydata()[0] for c in left.containers] == pytest.approx([0.8, 0.5])
     assert "real C-NMC 2019" in right.get_title()
-    assert fig._supxlabel.get_text() == ORIGIN
+    assert fig._supxlabel.get_text() == f"left: {ORIGIN}; right: as published"
 
 
 def test_when_near_pairs_are_drawn_then_each_is_counted_in_its_kind():

@@ -176,8 +176,9 @@ def leak_gap(summary: pd.DataFrame, published: pd.DataFrame, origin: str) -> Fig
     Returns:
         The figure; the right panel says that it is about the real images.
     """
+    corner = f"left: {origin}; right: as published"
     fig, (left, right) = new_figure(
-        "The same rules, two ways to split", origin, ncols=2, size=(11, 4.2), sharey=True
+        "The same rules, two ways to split", corner, ncols=2, size=(11, 4.2), sharey=True
     )
     _scores(left, summary)
     for number, row in enumerate(published.itertuples()):
