@@ -11,21 +11,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw
 from scipy import ndimage
 
+from helpers import outline
+
 SIDE = 450  # px, as in C-NMC 2019
-ANGLES = np.linspace(0.0, 2 * np.pi, 480, endpoint=False)
 
 # The rim scatters white light: height (levels of 255) and fall-off (px) in red, green and blue.
-RIM_HEIGHT = np.array([27.0, 34.0, 27.0])
-RIM_LENGTH = np.array([4.0, 5.0, 8.0])
-OUTERMOST = np.array([0.50, 0.82, 0.50])  # of the interior's colour
+RIM_HEIGHT = np.array([29.0, 34.0, 28.0], np.float32)
+RIM_LENGTH = np.array([4.0, 5.0, 8.0], np.float32)
+OUTERMOST = np.array([0.50, 0.82, 0.50], np.float32)  # of the interior's colour
 # One-factor model of chromatin: loadings on the common field give channel correlations of about
 # .93 (red-green), .84 (red-blue) and .88 (green-blue) away from the rim.
-CHROMATIN_SD = np.array([7.2, 3.9, 3.7])
-CHROMATIN_SHARED = np.array([0.94, 0.98, 0.89])
-DEBRIS_COLOUR = np.array([92.0, 68.0, 80.0])
+CHROMATIN_SD = np.array([7.5, 3.9, 3.8], np.float32)
+CHROMATIN_SHARED = np.array([0.94, 0.98, 0.89], np.float32)
+DEBRIS_COLOUR = np.array([66.0, 42.0, 52.0], np.float32)
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class Kind:
 
 
 KINDS = {
-    "ALL": Kind(36_900, 3_600, 6_000, 0.026, 0.50, 1.5, 10.5, 0.55),
-    "HEM": Kind(26_900, 4_200, 6_200, 0.018, 0.22, 0.35, 7.8, 0.20),
+    "ALL": Kind(36_900, 6_000, 4_000, 0.033, 0.60, 2.1, 11.6, 0.50),
+    "HEM": Kind(26_900, 6_300, 4_200, 0.026, 0.25, 0.25, 7.2, 0.12),
 }
 
 
@@ -68,14 +68,16 @@ class Style:
         tilt: Illumination gradient to the right and downwards, relative change per 100 px.
         focus: Fall-off of the bright rim relative to the usual one; above 1 is blurred.
         size: Size habit in standard deviations between subjects.
+        stretch: Elongation along the smear, to the right and downwards, as shares of the diameter.
         contrast: Strength of the chromatin relative to the usual one.
         debris: Probability that a nucleus carries debris.
     """
 
-    colour: tuple[float, float, float] = (71.0, 30.0, 79.0)
+    colour: tuple[float, float, float] = (69.5, 26.5, 76.5)
     tilt: tuple[float, float] = (0.0, 0.0)
     focus: float = 1.0
     size: float = 0.0
+    stretch: tuple[float, float] = (0.0, 0.0)
     contrast: float = 1.0
     debris: float = 0.15
 
@@ -101,153 +103,75 @@ def draw_nucleus(rng: np.random.Generator, label: str, style: Style | None = Non
     if label not in KINDS:
         raise ValueError(f"A nucleus is drawn as 'ALL' or 'HEM'. Received: {label!r}")
     kind, style = KINDS[label], style or Style()
-    body = _outline(rng, kind, style)
-    debris = _debris(rng, body) if rng.random() < style.debris else []
-    nucleus, mask, corner = _rasterise(body, debris)
+    area = kind.area + kind.area_habit * style.size + kind.area_cell * rng.standard_normal()
+    body = outline.draw_body(rng, area, kind.lobes, kind.dent, style.stretch)
+    debris = outline.draw_debris(rng, body) if rng.random() < style.debris else None
+    nucleus, mask, corner = outline.rasterise(body, debris, SIDE)
     chromatin = _chromatin(rng, nucleus, kind)
     colour = _colour(rng, chromatin, style) * _illumination(mask.shape, corner, style)
-    if debris:
+    if debris is not None:
         colour = _blend_debris(rng, colour, nucleus)
     colour = _add_edge(rng, colour, mask, style)
     return _place(rng, colour, mask, corner)
 
 
-def _outline(rng: np.random.Generator, kind: Kind, style: Style) -> np.ndarray:
-    """Returns the outline as 480 (x, y) points about the origin."""
-    area = kind.area + kind.area_habit * style.size + kind.area_cell * rng.standard_normal()
-    radius = _ellipse(rng) * (1.0 + _waves(rng, kind))
-    if rng.random() < kind.dent:
-        radius *= 1.0 - _bump(rng, rng.uniform(0.04, 0.16), rng.uniform(0.08, 0.35))
-    if rng.random() < 0.15:  # a ragged stretch, where the segmentation frayed
-        radius += _bump(rng, 1.0, rng.uniform(0.15, 0.5)) * _wiggle(rng, 0.02, 18, 60)
-    points = radius[:, None] * np.column_stack([np.cos(ANGLES), np.sin(ANGLES)])
-    points *= np.sqrt(np.clip(area, 17_000, 51_000) / _polygon_area(points))
-    return points - points.mean(axis=0)
-
-
-def _ellipse(rng: np.random.Generator) -> np.ndarray:
-    eccentricity = np.clip(rng.normal(0.50, 0.13), 0.1, 0.8)
-    flattening = np.sqrt(1.0 - eccentricity**2)
-    turned = ANGLES - rng.uniform(0.0, np.pi)
-    return 1.0 / np.hypot(np.cos(turned), np.sin(turned) / flattening)
-
-
-def _waves(rng: np.random.Generator, kind: Kind) -> np.ndarray:
-    height = kind.lobes * rng.lognormal(0.0, 0.35)
-    return _wiggle(rng, height, 3, 7) + _wiggle(rng, 0.25 * height, 8, 30)
-
-
-def _wiggle(rng: np.random.Generator, height: float, low: int, high: int) -> np.ndarray:
-    """Returns a random wave of the given standard deviation between two frequencies."""
-    k = np.arange(low, high + 1)
-    amplitude = rng.standard_normal(k.size) / k
-    phase = rng.uniform(0.0, 2 * np.pi, k.size)
-    wave = (amplitude[:, None] * np.cos(k[:, None] * ANGLES + phase[:, None])).sum(axis=0)
-    return height * wave / np.sqrt((1.0 / k**2).sum() / 2)
-
-
-def _bump(rng: np.random.Generator, height: float, width: float) -> np.ndarray:
-    away = np.angle(np.exp(1j * (ANGLES - rng.uniform(0.0, 2 * np.pi))))
-    return height * np.exp(-0.5 * (away / width) ** 2)
-
-
-def _polygon_area(points: np.ndarray) -> float:
-    x, y = points.T
-    return 0.5 * abs(float((x * np.roll(y, -1) - y * np.roll(x, -1)).sum()))
-
-
-def _debris(rng: np.random.Generator, body: np.ndarray) -> list[np.ndarray]:
-    """Returns a strip of cytoplasm or the arc of a red cell that starts at the outline."""
-    start = body[rng.integers(len(body))]
-    outward = np.arctan2(start[1], start[0])
-    length, bend = rng.uniform(20, 60), rng.normal(0.0, 1.0)
-    along = np.linspace(-8.0, length, 24)
-    heading = outward + bend * along / length + rng.normal(0.0, 0.4)
-    spine = start * 0.97 + np.cumsum(np.column_stack([np.cos(heading), np.sin(heading)]), 0) * (
-        along[1] - along[0]
-    )
-    half = rng.uniform(4, 14) * (1 + 0.25 * np.cumsum(rng.standard_normal(24)) / 3)
-    normal = np.column_stack([-np.sin(heading), np.cos(heading)]) * np.maximum(half, 3)[:, None]
-    return [np.vstack([spine + normal, (spine - normal)[::-1]])]
-
-
-def _rasterise(
-    body: np.ndarray, debris: list[np.ndarray]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the masks of nucleus and of nucleus with debris, and their corner from the centre."""
-    points = np.vstack([body, *debris])
-    corner = np.maximum(np.floor(points.min(axis=0)) - 2, 4 - SIDE // 2).astype(int)
-    end = np.minimum(np.ceil(points.max(axis=0)) + 3, SIDE // 2 - 4).astype(int)
-    nucleus = _fill([body], corner, end - corner)
-    mask = _fill([body, *debris], corner, end - corner)
-    parts, count = ndimage.label(mask, structure=np.ones((3, 3)))
-    if count > 1:
-        mask = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
-    return nucleus & mask, ndimage.binary_fill_holes(mask) if debris else mask, corner
-
-
-def _fill(polygons: list[np.ndarray], corner: np.ndarray, size: np.ndarray) -> np.ndarray:
-    canvas = Image.new("L", tuple(int(n) for n in size))
-    for polygon in polygons:
-        ImageDraw.Draw(canvas).polygon([tuple(p) for p in polygon - corner], fill=1)
-    return np.asarray(canvas) > 0
-
-
 def _chromatin(rng: np.random.Generator, nucleus: np.ndarray, kind: Kind) -> np.ndarray:
-    """Returns the common chromatin field: mean 0 and standard deviation 1 inside the nucleus."""
-    grain = kind.grain * rng.lognormal(0.0, 0.18)
-    strands = np.clip(kind.strands + rng.normal(0.0, 0.2), 0.0, 1.0)
+    """Returns the chromatin field: mean 0, and standard deviation 1 before the nucleoli."""
+    grain = kind.grain * rng.lognormal(0.0, 0.15)
+    strands = np.float32(np.clip(kind.strands + rng.normal(0.0, 0.2), 0.0, 1.0))
     clumps = np.exp(0.45 * _field(rng, nucleus.shape, grain))
-    threads = np.exp(-1.2 * np.abs(_field(rng, nucleus.shape, 1.3 * grain)))
-    shade = _field(rng, nucleus.shape, 35.0)
-    fine = _field(rng, nucleus.shape, 3.0)
-    field = (1 - strands) * 2.2 * clumps + strands * 4.0 * threads + 0.45 * shade + 0.12 * fine
+    threads = np.exp(-1.2 * _field(rng, nucleus.shape, 1.4 * grain) ** 2)
+    field = (1 - strands) * 2.0 * clumps + strands * 2.6 * threads
+    field += 0.45 * _field(rng, nucleus.shape, 35.0) + 0.22 * _field(rng, nucleus.shape, 4.0)
     field = (field - field[nucleus].mean()) / field[nucleus].std()
     for _ in range(rng.poisson(kind.nucleoli)):
-        field += _nucleolus(rng, nucleus)
+        _add_nucleolus(rng, field)
     return field - field[nucleus].mean()
 
 
 def _field(rng: np.random.Generator, shape: tuple[int, int], width: float) -> np.ndarray:
     """Returns a smooth random field of variance 1: Gaussian bumps of that width (px) on a grid."""
     rows, columns = (_bumps(length, width) for length in shape)
-    heights = rng.standard_normal((rows.shape[1], columns.shape[1]), dtype=np.float32)
+    heights = rng.standard_normal((columns.shape[1], rows.shape[1]), dtype=np.float32)
     # einsum, not @: the threads of a matrix product could change the last bit.
-    return np.einsum("ij,kj->ik", np.einsum("ij,jk->ik", rows, heights), columns)
+    return np.einsum("ij,kj->ik", np.einsum("ij,kj->ik", rows, heights), columns)
 
 
 def _bumps(length: int, width: float) -> np.ndarray:
-    centres = width * np.arange(-2, int(length / width) + 4)
-    bumps = np.exp(-0.5 * ((np.arange(length)[:, None] - centres) / width) ** 2)
-    return (bumps / np.sqrt((bumps**2).sum(axis=1, keepdims=True))).astype(np.float32)
+    centres = width * np.arange(-1, int(length / width) + 3, dtype=np.float32)
+    places = np.arange(length, dtype=np.float32)[:, None]
+    bumps = np.exp(-0.5 * ((places - centres) / np.float32(width)) ** 2)
+    return bumps / np.sqrt((bumps**2).sum(axis=1, keepdims=True))
 
 
-def _nucleolus(rng: np.random.Generator, nucleus: np.ndarray) -> np.ndarray:
-    """Returns a pale round body with a darker seam, somewhere in the middle of the nucleus."""
-    height, width = nucleus.shape
-    y, x = np.indices(nucleus.shape, sparse=True)
-    away = 0.25 * min(height, width) * np.sqrt(rng.random())
-    turn, radius = rng.uniform(0, 2 * np.pi), rng.uniform(9, 17)
-    distance = np.hypot(x - width / 2 - away * np.cos(turn), y - height / 2 - away * np.sin(turn))
-    pale = np.exp(-((distance / radius) ** 4))
-    seam = np.exp(-(((distance - 1.35 * radius) / (0.35 * radius)) ** 2))
-    return rng.uniform(1.0, 2.2) * pale - 0.7 * seam
+def _add_nucleolus(rng: np.random.Generator, field: np.ndarray) -> None:
+    """Adds a pale round body with a faint darker seam, somewhere in the middle of the nucleus."""
+    away = 0.25 * min(field.shape) * np.sqrt(rng.random())
+    turn, radius, strength = rng.uniform(0, 2 * np.pi), rng.uniform(9, 17), rng.uniform(1.0, 2.2)
+    row, column = np.array(field.shape) / 2 + away * np.array([np.sin(turn), np.cos(turn)])
+    reach = 2.8 * radius
+    middle = zip((row, column), field.shape, strict=True)
+    window = tuple(slice(max(int(at - reach), 0), min(int(at + reach), n)) for at, n in middle)
+    y, x = np.ogrid[window]
+    distance = np.hypot(x - column, y - row) / radius
+    seam = np.exp(-(((distance - 1.5) / 0.6) ** 2))
+    field[window] += strength * np.exp(-(distance**3)) - 0.4 * seam
 
 
 def _colour(rng: np.random.Generator, chromatin: np.ndarray, style: Style) -> np.ndarray:
-    own = [_field(rng, chromatin.shape, 14.0) for _ in range(3)]
-    loadings = zip(CHROMATIN_SD * style.contrast, CHROMATIN_SHARED, style.colour, own, strict=True)
-    return np.stack(
-        [mean + sd * (share * chromatin + np.sqrt(1 - share**2) * own_field)
-         for sd, share, mean, own_field in loadings],
-        axis=-1,
-    )  # fmt: skip
+    colour = np.empty((*chromatin.shape, 3), np.float32)
+    for channel, mean in enumerate(style.colour):
+        shared = CHROMATIN_SHARED[channel]
+        own = np.sqrt(1 - shared**2) * _field(rng, chromatin.shape, 14.0)
+        sd = np.float32(style.contrast) * CHROMATIN_SD[channel]
+        colour[..., channel] = np.float32(mean) + sd * (shared * chromatin + own)
+    return colour
 
 
 def _illumination(shape: tuple[int, int], corner: np.ndarray, style: Style) -> np.ndarray:
-    y, x = np.indices(shape, sparse=True)
+    y, x = np.ogrid[: shape[0], : shape[1]]
     light = 1.0 + style.tilt[0] * (x + corner[0]) / 100 + style.tilt[1] * (y + corner[1]) / 100
-    return light[..., None]
+    return light.astype(np.float32)[..., None]
 
 
 def _blend_debris(rng: np.random.Generator, colour: np.ndarray, nucleus: np.ndarray) -> np.ndarray:
@@ -261,23 +185,23 @@ def _add_edge(
 ) -> np.ndarray:
     """Adds the bright rim, stronger here and weaker there, and darkens the outermost pixel."""
     depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1, None].astype(np.float32)
-    strength = np.clip(1.0 + 0.35 * _field(rng, mask.shape, 30.0), 0.2, 2.0)[..., None]
-    rim = RIM_HEIGHT * np.exp(-(depth - 1.5) / (RIM_LENGTH * style.focus)) / style.focus**0.5
+    strength = np.clip(0.95 + 0.25 * _field(rng, mask.shape, 30.0), 0.2, 1.5)[..., None]
+    focus = np.float32(style.focus)
+    rim = RIM_HEIGHT / np.sqrt(focus) * np.exp((1.5 - depth) / (RIM_LENGTH * focus))
     noise = rng.standard_normal(mask.shape, dtype=np.float32)[..., None]
-    edged = colour + strength * rim + 0.7 * noise
-    return np.where(depth <= 1.0, OUTERMOST * np.array(style.colour), edged)
+    edged = colour + strength * rim + np.float32(0.6) * noise
+    dark = OUTERMOST * np.float32(style.colour) * np.clip(1.1 + 0.35 * noise, 0.15, 1.6)
+    return np.where(depth <= 1.0, dark, edged)
 
 
 def _place(
     rng: np.random.Generator, colour: np.ndarray, mask: np.ndarray, corner: np.ndarray
 ) -> np.ndarray:
     """Puts the nucleus near the middle of a black image."""
+    room = SIDE - np.array(mask.shape[::-1])
+    drift = np.round(rng.normal(0.0, 2.5, 2)).astype(int)
+    left, top = np.clip(SIDE // 2 + corner + drift, 0, room)
     image = np.zeros((SIDE, SIDE, 3), np.uint8)
-    left, top = np.clip(
-        SIDE // 2 + corner + np.round(rng.normal(0.0, 2.5, 2)).astype(int),
-        0,
-        SIDE - np.array(mask.shape[::-1]),
-    )
     window = image[top : top + mask.shape[0], left : left + mask.shape[1]]
-    window[mask] = np.clip(np.round(colour[mask]), 1, 255).astype(np.uint8)
+    np.multiply(np.clip(np.rint(colour), 1, 255).astype(np.uint8), mask[..., None], out=window)
     return image
