@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,15 @@ def cpu_has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 def _share(tf: Any, names: list[str]) -> Any:
-    return tf.distribute.MirroredStrategy(names) if len(names) > 1 else tf.distribute.get_strategy()
+    return _mirror(tuple(names)) if len(names) > 1 else tf.distribute.get_strategy()
+
+
+@cache
+def _mirror(names: tuple[str, ...]) -> Any:
+    """One per process: a second one would mix up its sums with those of the first."""
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy(list(names))
 
 
 def _describe(tf: Any, kind: str, count: int, policy: str, xla: bool, onednn: bool) -> str:

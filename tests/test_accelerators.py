@@ -75,6 +75,7 @@ def _machine(*capabilities):
 def choose(monkeypatch):
     def choose(machine, **arguments):
         monkeypatch.setitem(sys.modules, "tensorflow", machine)
+        accelerators._mirror.cache_clear()
         return accelerators.choose_accelerator(**arguments)
 
     return choose

@@ -1,0 +1,248 @@
+"""Training as one outline: accelerator, data, model, compile, callbacks, fit, evaluate, save."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+
+from helpers import batches, callbacks, cnmc, fitting, kernels, models, pipelines, runs, transfer
+from helpers.accelerators import Accelerator, choose_accelerator
+from helpers.leaks import check_split
+from helpers.profiles import Profile, work_dir
+
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training, as it lies in its folder.
+
+    Args:
+        folder: Holds `model.keras`, `history.csv`, `predictions.csv` and `metrics.json`.
+        history: One row per epoch.
+        predictions: The validation and test rows of the table, with `probability` of ALL.
+        metrics: Accuracy per part, best epoch, seconds, parameters, and how it was trained.
+    """
+
+    folder: Path
+    history: pd.DataFrame
+    predictions: pd.DataFrame
+    metrics: dict[str, Any]
+
+    @property
+    def weights_note(self) -> str:
+        """Where the first weights came from; belongs beside every score of the run."""
+        return self.metrics["weights_note"]
+
+    @property
+    def note(self) -> str:
+        """The run in one line."""
+        return self.metrics["note"]
+
+    def load_model(self) -> keras.Model:
+        """Loads the trained network in safe mode: a model file that carries code is refused."""
+        return keras.saving.load_model(self.folder / "model.keras", compile=False, safe_mode=True)
+
+
+def train(
+    name: str,
+    table: pd.DataFrame,
+    profile: Profile,
+    *,
+    seed: int = 1,
+    optimizer: str = "sgd",
+    learning_rate: float | None = None,
+    epochs: int | None = None,
+    image_size: int | None = None,
+    schedule: str = "constant",
+    patience: int | None = None,
+    class_weights: bool = False,
+    select_on: str = "validation",
+    stage: str = "all",
+    start_from: Run | None = None,
+    weights: str = "auto",
+    watch_test: bool = False,
+    allow_leaks: bool = False,
+    tensorboard: bool = False,
+    devices: list[str] | None = None,
+    report: Callable[[str], Any] | None = None,
+    **options: Any,
+) -> Run:
+    """Trains a network, or loads the run if it was trained before with all the same.
+
+    An interrupted training resumes after its last complete epoch and ends with the same bits.
+
+    Args:
+        name: A network of `models.MODELS`.
+        table: Rows with `path`, `label` and `split`; augmented rows belong to "train".
+        profile: Gives image size, batch size, epochs and learning rate where not given here.
+        seed: Decides first weights, order of the images and dropout.
+        optimizer: A name of `fitting.OPTIMIZERS`; "sgd" has Nesterov momentum 0.9.
+        learning_rate: Step size (paper: 2e-4).
+        epochs: Passes over the training part (paper: 100).
+        image_size: Side of the images in px.
+        schedule: "constant" (paper) or "cosine"; see `callbacks.rate_schedule`.
+        patience: Stops after so many epochs without a better one; None: never (paper).
+        class_weights: Whether both classes weigh the same in the loss, whatever their numbers.
+        select_on: The part that chooses the best epoch. "test" is the paper's likely protocol,
+            there only to show its bias; the run's note says so.
+        stage: "all" trains every layer; "head" the new head on a frozen base, whose features are
+            computed once; "last" the head and the last block(s).
+        start_from: A run of the same network whose weights to start from: for "last", a run of
+            stage "head", followed at a lower rate.
+        weights: First weights, as in `models.build`.
+        watch_test: Also scores the test part after each epoch; nothing is chosen by it.
+        allow_leaks: Accepts subjects on both sides of the split, to show what they do.
+        tensorboard: Whether to write logs for TensorBoard to the run folder.
+        devices: As in `choose_accelerator`.
+        report: Takes one line per epoch, such as `print`.
+        **options: Further options of the network, as in `models.build`.
+
+    Returns:
+        The run, with the network of the best epoch.
+
+    Raises:
+        ValueError: If the table or an argument cannot work; the message says why.
+        FloatingPointError: If the loss becomes no number.
+        MemoryError: If the device has too little memory for the batch.
+    """
+    settings = {
+        "model": name,
+        "options": options,
+        "image_size": image_size or profile.image_size,
+        "batch_size": profile.batch_size,
+        "epochs": epochs or profile.epochs,
+        "learning_rate": learning_rate or profile.learning_rate,
+        "optimizer": optimizer,
+        "schedule": schedule,
+        "patience": patience,
+        "class_weights": class_weights,
+        "select_on": select_on,
+        "stage": stage,
+        "start_from": start_from and start_from.folder.name,
+        "weights": weights,
+        "watch_test": watch_test or select_on == "test",
+        "tensorboard": tensorboard,
+        "seed": seed,
+    }
+    _check_settings(settings)
+    parts = _check_table(table, allow_leaks)
+    accelerator = choose_accelerator(devices)
+
+    def make(folder: Path) -> None:
+        began = time.monotonic()
+        fitting.fix_seeds(seed)
+        with accelerator.scope():
+            model = fitting.build(settings, start_from and start_from.load_model())
+            learner, data = fitting.prepare(model, settings, parts, folder)
+            fitting.compile_model(learner, settings, accelerator)
+        history = fitting.fit(learner, data, settings, parts, folder, report)
+        predictions = fitting.score(learner, data, parts)
+        metrics = fitting.summarise(model, history, predictions, settings, accelerator)
+        metrics["seconds"] = round(time.monotonic() - began, 1)
+        fitting.save(folder, model, history, predictions, metrics)
+
+    description = _describe(settings, table, accelerator)
+    with fitting.quiet_tensorflow():
+        folder = runs.make_once(work_dir() / "runs", description, make)
+    return _load(folder, parts)
+
+
+def _check_settings(settings: Mapping[str, Any]) -> None:
+    known = {
+        "model": models.MODELS,
+        "optimizer": fitting.OPTIMIZERS,
+        "select_on": PARTS[1:],
+        "stage": ("all", "head", "last"),
+    }
+    for name, choices in known.items():
+        if settings[name] not in choices:
+            raise ValueError(
+                f"Choose {name} of {', '.join(choices)}. Received: {name}={settings[name]!r}"
+            )
+    for name in ("epochs", "learning_rate", "batch_size"):
+        if not settings[name] > 0:
+            raise ValueError(f"{name} must be above 0. Received: {name}={settings[name]!r}")
+    callbacks.rate_schedule(settings["schedule"], 1.0, 1)
+    if settings["tensorboard"] and not find_spec("tensorboard"):
+        raise ValueError(
+            "Logs for TensorBoard need its package: pip install tensorboard. "
+            "Received: tensorboard=True"
+        )
+
+
+def _check_table(table: pd.DataFrame, allow_leaks: bool) -> dict[str, pd.DataFrame]:
+    """Returns the rows of each part, if both classes can be learnt and nothing leaks."""
+    if not allow_leaks:
+        check_split(table)
+    parts = {part: table[table["split"] == part].reset_index(drop=True) for part in PARTS}
+    counts = parts["train"]["label"].value_counts().to_dict()
+    if not set(cnmc.CLASSES) <= set(counts):
+        raise ValueError(
+            f"The training part needs images of both classes, {' and '.join(cnmc.CLASSES)}: look "
+            f"at the labels, or split again with another seed. Received: {counts}"
+        )
+    empty = [part for part in PARTS if parts[part].empty]
+    if empty:
+        raise ValueError(
+            "Every part needs images: 'validation' chooses the epoch, 'test' is scored once. "
+            f"Split again with other ratios. Received: no image in {' and '.join(empty)}"
+        )
+    return parts
+
+
+def _describe(
+    settings: Mapping[str, Any], table: pd.DataFrame, accelerator: Accelerator
+) -> dict[str, Any]:
+    """Names everything that determines the result; the code that trains belongs to it."""
+    modules = (models, pipelines, kernels, fitting, batches, callbacks, transfer)
+    return {
+        **settings,
+        "data": runs.table_digest(table),
+        "numerics": accelerator.numerics,
+        "versions": {name: version(name) for name in ("keras", "numpy", "tensorflow")},
+        "code": [runs.file_digest(Path(module.__file__)) for module in modules],
+        "builder": inspect.getsource(models.MODELS[settings["model"]].builder),
+    }
+
+
+def _load(folder: Path, parts: Mapping[str, pd.DataFrame]) -> Run:
+    """Reads a run; the rows are the caller's, whose files may have moved since."""
+    rows = pd.concat([parts["validation"], parts["test"]], ignore_index=True)
+    stored = pd.read_csv(folder / "predictions.csv")
+    history = pd.read_csv(folder / "history.csv")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    return Run(folder, history, rows.assign(probability=stored["probability"]), metrics)
+
+
+def predict(
+    model: keras.Model, table: pd.DataFrame, size: int | None = None, batch_size: int = 100
+) -> pd.DataFrame:
+    """Lets a network judge images, however many: only one batch is in memory at a time.
+
+    Args:
+        model: Takes raw images, gives the probabilities of `cnmc.CLASSES`.
+        table: Rows with `path`; labels are not looked at.
+        size: Side of the images in px; by default what the model takes.
+        batch_size: Images at a time.
+
+    Returns:
+        The table's rows with `probability` of ALL.
+    """
+    unlabelled = table.drop(columns="label", errors="ignore")
+    side = size or model.input_shape[1]
+    images = pipelines.make_dataset(unlabelled, side, batch_size=batch_size, cache=False)
+    with fitting.quiet_tensorflow():
+        found = [model.predict_on_batch(batch)[:, fitting.POSITIVE] for batch in images]
+    return table.assign(probability=np.concatenate(found))
