@@ -18,8 +18,8 @@ ALL_SHARE = 0.68  # 7,272 of the 10,661 training images of C-NMC 2019
 FEWEST = 3  # images of the smallest subject
 FOLDS = 3
 TRAITS = 9
-# HEM nuclei are a little brighter than ALL ones in C-NMC, too; in standard deviations. Subjects whose
-# light balanced out exactly would make any use of colour worse than chance on those left out.
+# As in C-NMC, HEM nuclei are a little brighter than ALL ones (here in standard deviations). If both
+# were exactly alike, colour would come out worse than chance on subjects that are left out.
 LIGHT = {"ALL": -0.3, "HEM": 0.3}
 
 

@@ -18,12 +18,12 @@ from helpers import outline
 SIDE = 450  # px, as in C-NMC 2019
 
 # The rim scatters white light: height (levels of 255) and fall-off (px) in red, green and blue.
-RIM_HEIGHT = np.array([29.0, 34.0, 28.0], np.float32)
+RIM_HEIGHT = np.array([31.0, 35.0, 29.0], np.float32)
 RIM_LENGTH = np.array([4.0, 5.0, 8.0], np.float32)
 OUTERMOST = np.array([0.50, 0.82, 0.50], np.float32)  # of the interior's colour
 # One-factor model of chromatin: loadings on the common field give channel correlations of about
 # .93 (red-green), .84 (red-blue) and .88 (green-blue) away from the rim.
-CHROMATIN_SD = np.array([7.5, 3.9, 3.8], np.float32)
+CHROMATIN_SD = np.array([7.0, 3.7, 3.6], np.float32)
 CHROMATIN_SHARED = np.array([0.94, 0.98, 0.89], np.float32)
 DEBRIS_COLOUR = np.array([66.0, 42.0, 52.0], np.float32)
 
