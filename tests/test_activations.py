@@ -1,0 +1,249 @@
+"""Activations and Grad-CAM of every kind of model, against values worked by hand."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from helpers import activations, gradcam
+
+L = keras.layers
+IMAGES = np.random.default_rng(0).uniform(0, 255, (5, 16, 16, 3)).astype(np.float32)
+
+
+def stack() -> list:
+    return [
+        L.Conv2D(4, 3, padding="same", activation="relu", name="conv1"),
+        L.MaxPooling2D(name="pool"),
+        L.Conv2D(6, 3, padding="same", name="conv2"),
+        L.ReLU(name="relu2"),
+        L.GlobalAveragePooling2D(name="mean"),
+        L.Dense(2, activation="softmax", name="end"),
+    ]
+
+
+def functional(nested: bool = False) -> keras.Model:
+    keras.utils.set_random_seed(3)
+    start = keras.Input((16, 16, 3))
+    layers = stack()
+    if nested:
+        layers[:4] = [keras.Sequential([keras.Input((16, 16, 3)), *layers[:4]], name="base")]
+    end = start
+    for layer in layers:
+        end = layer(end)
+    return keras.Model(start, end)
+
+
+def sequential() -> keras.Model:
+    keras.utils.set_random_seed(3)
+    return keras.Sequential([keras.Input((16, 16, 3)), *stack()])
+
+
+KINDS = {"sequential": sequential, "flat": functional, "nested": lambda: functional(nested=True)}
+
+
+@pytest.fixture(params=KINDS)
+def model(request) -> keras.Model:
+    return KINDS[request.param]()
+
+
+def by_hand(model: keras.Model, count: int) -> np.ndarray:
+    layers = [inner for layer in model.layers for inner in getattr(layer, "layers", [layer])]
+    out = IMAGES
+    for layer in [layer for layer in layers if not isinstance(layer, L.InputLayer)][:count]:
+        out = layer(out)
+    return np.asarray(out)
+
+
+def test_when_any_kind_of_model_is_asked_then_each_layer_answers_as_called_by_hand(model):
+    table = activations.layer_table(model)
+    answers = activations.activations(model, IMAGES, table["layer"])
+    for count, (name, shape) in enumerate(zip(table["layer"], table["shape"], strict=True), 1):
+        assert answers[name].shape[1:] == shape
+        np.testing.assert_allclose(answers[name], by_hand(model, count), rtol=1e-4, atol=1e-4)
+
+
+def test_when_models_differ_only_in_nesting_then_their_maps_are_the_same():
+    flat, nested = (gradcam.grad_cam(functional(n), IMAGES) for n in (False, True))
+    assert flat.any()
+    np.testing.assert_allclose(flat, nested, atol=1e-5)
+
+
+def test_when_a_model_is_nested_then_its_layers_carry_its_name():
+    names = activations.layer_table(functional(nested=True))["layer"].tolist()
+    assert names == ["base/conv1", "base/pool", "base/conv2", "base/relu2", "mean", "end"]
+
+
+def test_when_a_model_is_loaded_again_then_it_answers_the_same(model, tmp_path):
+    model.save(tmp_path / "m.keras")
+    again = keras.saving.load_model(tmp_path / "m.keras", compile=False)
+    name = activations.layer_table(model)["layer"].iloc[3]
+    first, second = (activations.activations(m, IMAGES, [name])[name] for m in (model, again))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_when_a_model_branches_and_joins_then_its_layers_are_followed():
+    start = keras.Input((16, 16, 3))
+    left = L.Conv2D(2, 1, name="left")(start)
+    right = L.Conv2D(2, 1, name="right", activation="relu")(start)
+    model = keras.Model(start, L.Flatten()(L.Add(name="sum")([left, right])))
+    got = activations.activations(model, IMAGES, ["left", "right", "sum"])
+    np.testing.assert_allclose(got["sum"], got["left"] + got["right"], rtol=1e-5)
+
+
+def test_when_looking_at_a_model_then_its_answers_and_weights_stay_as_they_were(model):
+    before, weights = model.predict(IMAGES, verbose=0), model.get_weights()
+    gradcam.sanity(model, IMAGES[:2], [1, 3])
+    np.testing.assert_array_equal(model.predict(IMAGES, verbose=0), before)
+    assert all(np.array_equal(a, b) for a, b in zip(weights, model.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize("channels", [1, 2048])
+def test_when_a_layer_has_one_or_very_many_channels_then_all_are_counted(channels):
+    model = keras.Sequential([keras.Input((8, 8, 3)), L.Conv2D(channels, 1, activation="relu")])
+    _, layers = activations.silence(model, [IMAGES[:, :8, :8]])
+    assert layers["channels"].tolist() == [channels]
+
+
+def test_when_channels_are_dead_then_their_share_and_that_of_zeros_are_exact():
+    conv = L.Conv2D(4, 1, activation="relu", use_bias=True)
+    model = keras.Sequential([keras.Input((4, 4, 1)), conv])
+    conv.set_weights([np.array([[[[1.0, 0, 0, 1]]]]), np.array([0.0, -1, 2, -100])])
+    image = np.zeros((2, 4, 4, 1), np.float32)
+    image[0, :2], image[1] = 255, 50  # channel 1 is always dead, channel 3 silent in image 1
+    zeros, layers = activations.silence(model, [image[:1], (image[1:], np.zeros(1))])
+    assert layers["dead"].tolist() == [0.25]
+    assert zeros.iloc[:, 0].tolist() == [(0.5 + 1 + 0 + 0.5) / 4, (0 + 1 + 0 + 1) / 4]
+
+
+def test_when_images_come_in_other_batches_then_the_measure_is_the_same(model):
+    whole, parts = activations.silence(model, [IMAGES]), activations.silence(model, IMAGES[:, None])
+    np.testing.assert_allclose(whole[0], parts[0], atol=1e-6)
+    assert whole[1].equals(parts[1])
+
+
+def test_when_there_is_no_rectified_layer_or_no_image_then_it_says_so(model):
+    linear = keras.Sequential([keras.Input((4, 4, 1)), L.Conv2D(1, 1)])
+    with pytest.raises(ValueError, match="Received: 'seq"):
+        activations.silence(linear, [])
+    with pytest.raises(ValueError, match="no batch"):
+        activations.silence(model, [])
+
+
+def test_when_a_model_cannot_be_followed_then_it_says_what_to_do():
+    class Own(keras.Model):
+        def call(self, x):
+            return x
+
+    with pytest.raises(ValueError, match="Received: Own"):
+        activations.trace(Own())
+
+
+def test_when_a_layer_is_unknown_then_the_known_ones_are_named(model):
+    with pytest.raises(KeyError, match=r"mean, end\. Received: 'nope'"):
+        activations.activations(model, IMAGES, ["nope"])
+
+
+def test_when_asked_for_filters_then_they_are_the_first_kernel(model):
+    filters = activations.first_filters(model)
+    assert filters.shape == (3, 3, 3, 4)
+    assert np.array_equal(filters, model.get_weights()[0])
+
+
+def two_channels(bias: float = 0.0) -> keras.Model:
+    """One channel copies the image and speaks for class 1, the other its negative for class 0."""
+    conv, end = L.Conv2D(2, 1, use_bias=False, name="maps"), L.Dense(2, activation="softmax")
+    model = keras.Sequential([keras.Input((4, 4, 1)), conv, L.GlobalAveragePooling2D(), end])
+    conv.set_weights([np.array([[[[1.0, -1.0]]]])])
+    end.set_weights([np.array([[0.0, 3.0], [1.0, 0.0]]), np.array([0.0, bias])])
+    return model
+
+
+def test_when_worked_by_hand_then_the_map_is_the_same():
+    # Logits: z0 = -mean(x), z1 = 3 mean(x). Weights of z1 - z0 are 3/16 and -1/16; the map is
+    # relu(3/16 x + 1/16 x) = x/4, scaled to x / max(x). For class 0 it is -x/4: nothing.
+    image = np.arange(16, dtype=np.float32).reshape(1, 4, 4, 1)
+    model = two_channels()
+    np.testing.assert_allclose(gradcam.grad_cam(model, image)[0], image[0, ..., 0] / 15, rtol=1e-5)
+    assert not gradcam.grad_cam(model, image, target=0).any()
+
+
+def test_when_the_network_is_sure_beyond_rounding_then_the_map_is_still_there():
+    image = np.arange(16, dtype=np.float32).reshape(1, 4, 4, 1)
+    assert two_channels(bias=500).predict(image, verbose=0)[0, 1] == 1.0
+    assert gradcam.grad_cam(two_channels(bias=500), image).max() == 1.0
+
+
+def test_when_a_patch_gives_the_class_away_then_the_map_lies_on_it():
+    model, images = trained_on_a_patch()
+    maps = gradcam.grad_cam(model, images)
+    assert maps[:, :6, :6].sum() > 0.8 * maps.sum()
+
+
+def trained_on_a_patch() -> tuple[keras.Model, np.ndarray]:
+    rng = np.random.default_rng(1)
+    images = rng.uniform(0, 60, (200, 24, 24, 3)).astype(np.float32)
+    images[100:, 1:5, 1:5] = 250.0
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((24, 24, 3)),
+            L.Rescaling(1 / 255),
+            L.Conv2D(8, 3, padding="same", activation="relu"),
+            L.GlobalAveragePooling2D(),
+            L.Dense(2, activation="softmax"),
+        ]
+    )
+    model.compile(keras.optimizers.Adam(0.03), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.fit(images, np.repeat([0, 1], 100), epochs=15, verbose=0)
+    assert model.evaluate(images, np.repeat([0, 1], 100), verbose=0)[1] > 0.95
+    return model, images[100:120]
+
+
+def test_when_weights_are_shuffled_then_the_copy_differs_from_the_top_down(model):
+    copy = gradcam.randomised(model, last=1, seed=1)
+    same = [
+        np.array_equal(a, b) for a, b in zip(model.get_weights(), copy.get_weights(), strict=True)
+    ]
+    assert same[:4] == [True] * 4
+    assert not same[4]
+    assert np.allclose(*(np.sort(m.get_weights()[4], axis=None) for m in (model, copy)))
+
+
+def test_when_nothing_is_shuffled_then_the_maps_are_alike_and_else_less_so():
+    table = gradcam.sanity(functional(), IMAGES, [0, 3])
+    similar = table.groupby("shuffled")["similarity"].mean()
+    assert similar[0] == pytest.approx(1.0)
+    assert similar[3] < 0.9
+
+
+def test_when_a_disc_is_divided_then_the_edge_is_a_ring_and_images_stay_apart():
+    y, x = np.indices((40, 40))
+    disc = np.hypot(y - 20, x - 20) < 10
+    images = np.stack([disc[..., None] * np.full(3, 90.0), np.zeros((40, 40, 3))])
+    where = gradcam.regions(images, edge=2)
+    assert where[0, 20, 20] == 1
+    assert where[0, 20, 30] == 2
+    assert not where[1].any()
+
+
+def test_when_a_map_is_even_then_attention_equals_area():
+    images = np.zeros((1, 20, 20, 3))
+    images[0, 5:15, 5:15] = 80
+    table = gradcam.attention_shares(np.ones((1, 20, 20)), images)
+    assert table["attention"].tolist() == pytest.approx(table["area"].tolist())
+    assert table["area"].sum() == pytest.approx(1.0)
+
+
+def test_when_a_map_is_empty_then_its_shares_are_missing():
+    table = gradcam.attention_shares(np.zeros((1, 20, 20)), np.zeros((1, 20, 20, 3)))
+    assert table["attention"].isna().all()
+
+
+def test_when_a_network_has_no_softmax_or_convolution_then_it_says_so():
+    plain = keras.Sequential([keras.Input((4, 4, 1)), L.Conv2D(1, 1, name="c"), L.Flatten()])
+    with pytest.raises(ValueError, match="softmax"):
+        gradcam.grad_cam(plain, np.zeros((1, 4, 4, 1)))
+    with pytest.raises(ValueError, match="convolution"):
+        gradcam.last_map(keras.Sequential([keras.Input((4,)), L.Dense(2)]))
