@@ -154,8 +154,8 @@ def activations(
     """
     route = trace(model)
     ends = [route.find(name).output for name in layers]
-    answers = keras.Model(route.inputs, ends).predict_on_batch(np.asarray(images, np.float32))
-    return dict(zip(layers, _as_list(answers), strict=True))
+    answers = _answers(keras.Model(route.inputs, ends), np.asarray(images, np.float32))
+    return dict(zip(layers, answers, strict=True))
 
 
 def silence(model: keras.Model, batches: Batches) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -205,7 +205,7 @@ def _summary(answer: keras.KerasTensor) -> keras.KerasTensor:
 def _listen(probe: keras.Model, batches: Batches) -> tuple[list[np.ndarray], list[np.ndarray]]:
     zeros, loudest = [], []
     for images in _images_of(batches):
-        answers = [np.asarray(answer) for answer in _as_list(probe.predict_on_batch(images))]
+        answers = _answers(probe, images)
         zeros.append(np.stack([answer[:, 0] for answer in answers], axis=1))
         tops = [answer[:, 1:].max(axis=0) for answer in answers]
         loudest = [np.maximum(*pair) for pair in zip(loudest or tops, tops, strict=True)]
@@ -219,8 +219,11 @@ def _images_of(batches: Batches) -> Iterator[np.ndarray]:
         yield np.asarray(batch[0] if isinstance(batch, tuple) else batch, np.float32)
 
 
-def _as_list(answers: np.ndarray | list[np.ndarray]) -> list[np.ndarray]:
-    return answers if isinstance(answers, list) else [answers]
+def _answers(probe: keras.Model, images: np.ndarray) -> list[np.ndarray]:
+    """Asks a model directly: compiling it with `predict` would take longer than the answer."""
+    answers = probe(images, training=False)
+    answers = answers if isinstance(answers, list) else [answers]
+    return [ops.convert_to_numpy(answer) for answer in answers]
 
 
 def first_filters(model: keras.Model) -> np.ndarray:

@@ -6,6 +6,8 @@ after Adebayo et al. 2018, arXiv 1810.03292.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import keras
 import numpy as np
 import pandas as pd
@@ -17,25 +19,33 @@ from helpers.activations import Route, trace
 BATCH = 16  # images at a time, which bounds the memory
 
 
-def last_map(model: keras.Model) -> str:
-    """Returns the name of the last convolution, or of the ReLU or normalisation that follows it.
+def last_map(model: keras.Model, side: int = 7) -> str:
+    """Returns the layer to look at: after the last convolution whose maps still tell places apart.
+
+    On small images the very last maps may be a single pixel, which says nothing of where.
 
     Args:
         model: A Sequential or functional model with one input.
+        side: Smallest side of the maps in px; 7 is what VGG16 and ResNet50 have at 224 px. If
+            no convolution has that many, the last of those with the largest maps is taken.
 
     Returns:
-        A layer name as in `activations.layer_table`.
+        The name of that convolution, or of the ReLU or normalisation that follows it.
 
     Raises:
-        ValueError: If no convolution is left.
+        ValueError: If the network has no convolution.
     """
     stops = trace(model).stops
-    found = [n for n, stop in enumerate(stops) if isinstance(stop.layer, keras.layers.Conv2D)]
-    if not found:
+    sides = {
+        n: min(stop.output.shape[1:3])
+        for n, stop in enumerate(stops)
+        if isinstance(stop.layer, keras.layers.Conv2D)
+    }
+    if not sides:
         raise ValueError(f"Grad-CAM needs a convolution. Received: {model.name!r} without one")
-    last = found[-1]
+    last = max(n for n, found in sides.items() if found >= min(side, max(sides.values())))
     follows = (keras.layers.ReLU, keras.layers.Activation, keras.layers.BatchNormalization)
-    while isinstance(stops[last + 1].layer, follows):
+    while last + 1 < len(stops) and isinstance(stops[last + 1].layer, follows):
         last += 1
     return stops[last].name
 
@@ -62,26 +72,33 @@ def grad_cam(
         KeyError: If the network has no such layer.
         ValueError: If the network does not end in a softmax.
     """
-    import tensorflow as tf
+    return _look(_probe(model, layer or last_map(model)), images, target)
 
+
+def _probe(model: keras.Model, layer: str) -> keras.Model:
+    """Returns a model that answers with the maps of a layer and with the logits."""
     route = trace(model)
-    place = route.find(layer or last_map(model)).output
-    probe = keras.Model(route.inputs, [place, _logits(route)])
+    return keras.Model(route.inputs, [route.find(layer).output, _logits(route)])
 
-    @tf.function(reduce_retracing=True)
-    def look(batch: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            tape.watch(batch)
-            maps, logits = probe(batch, training=False)
-            others = (tf.reduce_sum(logits, axis=-1) - logits[:, target]) / (logits.shape[-1] - 1)
-            score = logits[:, target] - others
-        weights = tf.reduce_mean(tape.gradient(score, maps), axis=(1, 2), keepdims=True)
-        return tf.nn.relu(tf.reduce_sum(weights * maps, axis=-1))
 
+def _look(probe: keras.Model, images: np.ndarray, target: int) -> np.ndarray:
     images = np.asarray(images, np.float32)
     parts = [images[i : i + BATCH] for i in range(0, len(images), BATCH)]
-    coarse = np.concatenate([look(tf.constant(part)).numpy() for part in parts])
+    coarse = np.concatenate([_coarse_maps(probe, part, target) for part in parts])
     return _enlarge(coarse, images.shape[1:3])
+
+
+def _coarse_maps(probe: keras.Model, images: np.ndarray, target: int) -> np.ndarray:
+    import tensorflow as tf
+
+    batch = tf.constant(images)
+    with tf.GradientTape() as tape:
+        tape.watch(batch)
+        maps, logits = probe(batch, training=False)
+        others = (tf.reduce_sum(logits, axis=-1) - logits[:, target]) / (logits.shape[-1] - 1)
+        score = logits[:, target] - others
+    weights = tf.reduce_mean(tape.gradient(score, maps), axis=(1, 2), keepdims=True)
+    return tf.nn.relu(tf.reduce_sum(weights * maps, axis=-1)).numpy()
 
 
 def _logits(route: Route) -> keras.KerasTensor:
@@ -158,13 +175,22 @@ def randomised(model: keras.Model, last: int | None = None, seed: int = 0) -> ke
     Returns:
         The copy. Its weights have the same values as before, in other places.
     """
-    copy, rng = keras.models.clone_model(model), np.random.default_rng(seed)
+    copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
-    weighted = [stop.layer for stop in trace(copy).stops if stop.layer.weights]
-    for layer in weighted[::-1][:last]:
-        weights = layer.get_weights()
-        layer.set_weights([rng.permutation(w.ravel()).reshape(w.shape) for w in weights])
+    for layer in _weighted(copy)[:last]:
+        _shuffle(layer, seed)
     return copy
+
+
+def _weighted(model: keras.Model) -> list[keras.layers.Layer]:
+    """Returns the layers that have weights, the last one first."""
+    return [stop.layer for stop in trace(model).stops if stop.layer.weights][::-1]
+
+
+def _shuffle(layer: keras.layers.Layer, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    weights = layer.get_weights()
+    layer.set_weights([rng.permutation(w.ravel()).reshape(w.shape) for w in weights])
 
 
 def sanity(model: keras.Model, images: np.ndarray, steps: list[int], seed: int = 0) -> pd.DataFrame:
@@ -182,13 +208,14 @@ def sanity(model: keras.Model, images: np.ndarray, steps: list[int], seed: int =
         One row per image and step: `image`, `shuffled` (layers), `similarity` (rank correlation of
         the two maps; missing where one of them is empty).
     """
-    layer, rows = last_map(model), []
-    true = grad_cam(model, images, layer=layer)
-    for step in steps:
-        other = grad_cam(randomised(model, step, seed), images, layer=layer)
-        rows += [
-            (n, step, _similarity(*pair)) for n, pair in enumerate(zip(true, other, strict=True))
-        ]
+    copy = randomised(model, last=0)
+    probe, layers, rows = _probe(copy, last_map(copy)), _weighted(copy), []
+    true = _look(probe, images, target=1)
+    for before, step in pairwise([0, *sorted(steps)]):
+        for layer in layers[before:step]:
+            _shuffle(layer, seed)
+        pairs = zip(true, _look(probe, images, target=1), strict=True)
+        rows += [(image, step, _similarity(*pair)) for image, pair in enumerate(pairs)]
     return pd.DataFrame(rows, columns=["image", "shuffled", "similarity"])
 
 

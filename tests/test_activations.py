@@ -195,10 +195,20 @@ def trained_on_a_patch() -> tuple[keras.Model, np.ndarray]:
             L.Dense(2, activation="softmax"),
         ]
     )
-    model.compile(keras.optimizers.Adam(0.03), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.compile(
+        keras.optimizers.Adam(0.03), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
     model.fit(images, np.repeat([0, 1], 100), epochs=15, verbose=0)
     assert model.evaluate(images, np.repeat([0, 1], 100), verbose=0)[1] > 0.95
     return model, images[100:120]
+
+
+def test_when_the_last_maps_are_tiny_then_earlier_ones_are_looked_at():
+    layers = [L.Conv2D(2, 3, padding="same", strides=2, name=f"conv{n}") for n in range(4)]
+    model = keras.Sequential([keras.Input((32, 32, 3)), *layers])
+    assert gradcam.last_map(model, side=7) == "conv1"  # 16, 8, 4 and 2 px
+    assert gradcam.last_map(model, side=1) == "conv3"
+    assert gradcam.last_map(model, side=99) == "conv0"
 
 
 def test_when_weights_are_shuffled_then_the_copy_differs_from_the_top_down(model):

@@ -153,7 +153,7 @@ def cam_grid(
         ax.grid(False)
     for row, name in enumerate(["image", *maps]):
         axes[row, 0].set_ylabel(name, fontsize=9)
-    fig.colorbar(heat, ax=axes[1:], label="share of the map's maximum", pad=0.01)
+    fig.colorbar(heat, ax=axes[1:], label="share of maximum", pad=0.01)
     return fig
 
 
@@ -182,8 +182,7 @@ def attention_bars(shares: pd.DataFrame, origin: str) -> Figure:
     }  # fmt: skip
     sns.barplot(**common, errorbar=None, alpha=0.55)
     sns.stripplot(**common, dodge=True, size=4, legend=False, edgecolor="white", linewidth=0.4)
-    ax.axhline(1.0, color="black", linestyle="--", linewidth=1)
-    ax.annotate("a blind map", (ax.get_xlim()[1], 1.0), fontsize=8, ha="right", va="bottom")
+    ax.axhline(1.0, color="black", linestyle="--", linewidth=1, label="a blind map")
     ax.set(xlabel="", ylabel="share of the map / share of the image")
     ax.legend(title="", fontsize=9)
     return fig
@@ -235,7 +234,8 @@ def journey(image: np.ndarray, answers: dict[str, np.ndarray], verdict: str, ori
     for ax in axes.flat:
         ax.set_axis_off()
     axes[2, 0].imshow(_brightened(image))
-    axes[2, 0].set_title(f"the cell\n{image.shape[0]} x {image.shape[1]} x 3", fontsize=8)
+    axes[1, 0].text(0.5, 0.0, f"the cell\n{image.shape[0]} x {image.shape[1]} x 3", fontsize=8,
+                    ha="center", va="bottom", transform=axes[1, 0].transAxes)  # fmt: skip
     for column, (name, maps) in enumerate(answers.items(), 1):
         order = np.argsort(-maps.max(axis=(0, 1)), kind="stable")[:5]
         for ax, channel in zip(axes[:, column], order, strict=False):

@@ -1,0 +1,85 @@
+"""Figures of the layers: every channel and region that should be there is, and dead ones show."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers.plots import layers
+
+RNG = np.random.default_rng(0)
+ORIGIN = "drawn"
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
+
+
+def pictures(fig) -> list:
+    return [ax for ax in fig.axes if ax.images]
+
+
+def test_when_channels_are_dead_then_they_are_drawn_and_crossed_out():
+    answers = RNG.uniform(0, 1, (4, 4, 5))
+    answers[..., 3] = 0
+    fig = layers.activation_grid(answers, "conv", ORIGIN)
+    crossed = [ax.get_title() for ax in pictures(fig) if ax.lines]
+    assert len(pictures(fig)) == 5
+    assert crossed == ["3 dead"]
+
+
+@pytest.mark.parametrize(("shape", "drawn"), [((6, 6, 1), 1), ((2, 2, 2048), 32), ((10,), 10)])
+def test_when_there_are_one_or_many_channels_then_the_title_says_how_many(shape, drawn):
+    fig = layers.activation_grid(RNG.uniform(0.1, 1, shape), "conv", ORIGIN)
+    assert len(pictures(fig)) == drawn
+    assert f"{drawn} of {shape[-1]} channels" in fig.get_suptitle()
+
+
+def test_when_filters_are_drawn_then_zero_is_grey():
+    filters = np.zeros((3, 3, 3, 2))
+    filters[0, 0, 0, 1] = -4.0
+    fig = layers.filter_grid(filters, ORIGIN)
+    first, second = (np.asarray(ax.images[0].get_array()) for ax in pictures(fig))
+    assert (first == 0.5).all()
+    assert second[0, 0].tolist() == [0.0, 0.5, 0.5]
+
+
+def test_when_silence_is_drawn_then_each_subject_is_a_point_and_each_network_a_line():
+    rows = [(n, s, d, 0.1 * d) for n in ("trained", "untrained") for s in "abc" for d in (1, 2)]
+    zeros = pd.DataFrame(rows, columns=["network", "subject", "depth", "zeros"])
+    dead = zeros.query("subject == 'a'").rename(columns={"zeros": "dead"})
+    left, right = layers.silence_by_depth(zeros, dead, ORIGIN).axes
+    assert [len(points.get_offsets()) for points in left.collections] == [6, 6]
+    assert len(left.lines) == len(right.lines) == 2
+
+
+def test_when_maps_of_two_networks_are_drawn_then_each_has_a_row():
+    images, maps = RNG.uniform(0, 90, (3, 8, 8, 3)), RNG.uniform(0, 1, (3, 8, 8))
+    fig = layers.cam_grid(images, {"one": maps, "two": maps}, list("abc"), ORIGIN)
+    assert len(pictures(fig)) == 9
+
+
+def test_when_attention_is_drawn_then_bars_are_the_means_over_subjects():
+    rows = [("net", r, s, v) for r in layers.REGION_COLOURS for s, v in (("a", 1.0), ("b", 3.0))]
+    shares = pd.DataFrame(rows, columns=["network", "region", "subject", "ratio"])
+    fig = layers.attention_bars(shares, ORIGIN)
+    heights = [bar.get_height() for bar in fig.axes[0].patches if bar.get_height() > 0]
+    assert heights == [2.0, 2.0, 2.0]
+
+
+def test_when_the_check_is_drawn_then_the_line_is_the_median():
+    table = pd.DataFrame({"image": [0, 1, 2] * 2, "shuffled": [0] * 3 + [4] * 3})
+    table["similarity"] = [1, 1, 1, 0.1, 0.2, 0.9]
+    line = layers.sanity_curve(table, ORIGIN).axes[0].lines[0]
+    assert line.get_ydata().tolist() == [1.0, 0.2]
+
+
+def test_when_a_journey_is_drawn_then_every_stop_says_how_much_is_at_zero():
+    maps = np.zeros((4, 4, 6))
+    maps[0, 0, 0] = 1.0
+    fig = layers.journey(RNG.uniform(0, 90, (8, 8, 3)), {"conv": maps}, "ALL", ORIGIN)
+    assert any("4 x 4 x 6\n99% at zero" in ax.get_title() for ax in fig.axes)
