@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import test_synthetic
+from PIL import Image
 
-from helpers import cnmc, profiles, splits
+from helpers import cnmc, profiles, splits, synthetic
 
 CNMC = Path(__file__).resolve().parents[2] / "shared" / "cnmc"
 pytestmark = pytest.mark.skipif(not CNMC.is_dir(), reason="the real C-NMC 2019 files are not here")
@@ -84,3 +87,23 @@ class TestSplits:
     def test_when_real_files_become_folders_then_none_is_lost(self, tmp_path):
         table = splits.split_folders(CNMC / "C-NMC_Leukemia", tmp_path / "out", 0.8, by="subject")
         assert len(table) == len(list((tmp_path / "out").rglob("*.bmp"))) == 33
+
+
+class TestStandIns:
+    """The figures that the drawn cells are held to are those of the real nuclei."""
+
+    def test_when_real_nuclei_are_measured_then_their_medians_lie_within_the_same_bounds(self):
+        files = sorted((CNMC / "C-NMC_Leukemia" / "training_data").rglob("*.bmp"))
+        images = [np.asarray(Image.open(path)) for path in files]
+        masks = [image.any(axis=2) for image in images]
+        rows = [
+            test_synthetic.shape_of(mask) | test_synthetic.look_of(image, mask)
+            for image, mask in zip(images, masks, strict=True)
+        ]
+        medians = pd.DataFrame(rows).median()
+        bounds = test_synthetic.QUARTILES
+        assert not {k: medians[k] for k, (a, b) in bounds.items() if not a < medians[k] < b}
+
+    def test_when_real_files_are_written_again_then_not_a_byte_differs(self):
+        path = next((CNMC / "C-NMC_Leukemia" / "training_data").rglob("*.bmp"))
+        assert synthetic.to_bmp(np.asarray(Image.open(path))) == path.read_bytes()
