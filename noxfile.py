@@ -41,7 +41,8 @@ def tests(session: nox.Session) -> None:
     _run(session, "-m", "ruff", "format", "--check", ".")
     _run(session, "-m", "mypy")
     notebooks = ["--nbmake", "--nbmake-timeout=900", "notebooks"]
-    _run(session, "-m", "pytest", "tests", "helpers", *notebooks, *session.posargs)
+    small = {"CNMC_PROFILE": "smoke", "CNMC_DATA": None}
+    _run(session, "-m", "pytest", "tests", "helpers", *notebooks, *session.posargs, **small)
 
 
 @nox.session(venv_backend="none")
@@ -128,15 +129,15 @@ def _install(session: nox.Session, *args: str) -> None:
     if shutil.which("uv"):
         command = ["uv", "pip", "install", "--quiet", "--python", str(PYTHON)]
     else:
-        command = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        command = [str(PYTHON), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
     session.run(*command, *args, external=True)
 
 
-def _run(session: nox.Session, *args: str) -> None:
+def _run(session: nox.Session, *args: str, **env: str | None) -> None:
     """Runs the environment's own Python, whose Jupyter kernel is the one that notebooks get."""
     path = os.pathsep.join([str(PYTHON.parent), os.environ.get("PATH", "")])
     quiet = {"TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2")}
     # A kernel called python3 that the user once registered must not win over this one.
     kernel = {"JUPYTER_PREFER_ENV_PATH": "1", "JUPYTER_PATH": None}
     place = {"VIRTUAL_ENV": str(HOME), "PATH": path, "PYTHONPATH": None, "PYTHONHOME": None}
-    session.run(str(PYTHON), *args, external=True, env={**quiet, **kernel, **place})
+    session.run(str(PYTHON), *args, external=True, env={**quiet, **kernel, **place, **env})

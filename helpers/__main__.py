@@ -1,0 +1,110 @@
+"""The commands: `python -m helpers --help`. Whatever is heavy is imported by the command itself."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+app = typer.Typer(
+    help="Commands around the notebook series.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+# What a user can mend: shown as one line. Anything else is a fault of ours and keeps its traceback.
+EXPECTED = (ValueError, OSError, ModuleNotFoundError, MemoryError, FloatingPointError)
+
+In = Annotated[Path, typer.Argument(metavar="IN", help="Folder of the images.")]
+Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.")]
+By = Annotated[Literal["image", "subject"], typer.Option(help="By image, the paper's way, leaks.")]
+How = Annotated[Literal["copy", "hardlink", "symlink"], typer.Option(help="How images get there.")]
+Seed = Annotated[int, typer.Option(help="Same seed, same result.")]
+
+
+def main() -> None:
+    """Runs the command line."""
+    try:
+        app()
+    except EXPECTED as error:
+        _tell(f"Error: {error or type(error).__name__}")
+        sys.exit(1)
+
+
+def _tell(text: str) -> None:
+    """Writes what is not the result itself, such as progress, to standard error."""
+    typer.echo(text, err=True)
+
+
+@app.command()
+def doctor(
+    devices: Annotated[
+        bool, typer.Option("--devices", help="Ask TensorFlow what it sees: takes seconds.")
+    ] = False,
+) -> None:
+    """Says whether this machine is ready, and what to do where it is not."""
+    from helpers import doctor
+
+    failed = False
+    for finding in doctor.examine(devices):
+        advice = f"\n{'':18}{finding.advice}" if finding.state != "ok" else ""
+        typer.echo(f"{finding.state:<5} {finding.topic:<11} {finding.found}{advice}")
+        failed |= finding.state == "fail"
+    raise typer.Exit(int(failed))
+
+
+@app.command()
+def draw(
+    target: Out,
+    subjects: Annotated[tuple[int, int], typer.Option(help="ALL and HEM subjects.")] = (28, 18),
+    images: Annotated[int, typer.Option(help="Images in total.")] = 1000,
+    seed: Seed = 2019,
+) -> None:
+    """Draws stand-in cells in the layout of C-NMC 2019."""
+    from helpers import synthetic
+
+    source = synthetic.draw(target, subjects, images, seed)
+    typer.echo(f"{images:,} drawn cells in {source.root}")
+
+
+@app.command()
+def split(
+    source: In,
+    target: Out,
+    ratio: Annotated[float, typer.Option(help="Share of images for training.")] = 0.8,
+    seed: Seed = 0,
+    by: By = "image",
+    how: How = "copy",
+) -> None:
+    """Splits the images of every class into the folders `train` and `test`."""
+    from helpers import splits
+
+    table = splits.split_folders(source, target, ratio, seed, by=by, how=how)
+    for (part, label), rows in table.groupby(["split", "label"]):
+        typer.echo(f"{part:<10} {label:<4} {len(rows):>7,} images")
+    if by == "image":
+        _tell("Cells of one subject are on both sides: scores will be too good. See --by subject.")
+
+
+@app.command()
+def series(
+    profile: Annotated[str, typer.Argument(help="smoke, workshop or paper.")] = "smoke",
+    only: Annotated[list[str] | None, typer.Argument(help="Such as 01 02; else all.")] = None,
+) -> None:
+    """Runs the notebooks in order and gathers their figures and tables on one page."""
+    from helpers import series
+
+    page, results = series.run(profile, only or [], lambda text: typer.echo(text, nl=False))
+    failed = [result.name for result in results if result.status == "failed"]
+    typer.echo(f"{len(results) - len(failed)} of {len(results)} notebooks ran to their end.")
+    typer.echo(f"Figures, tables and executed notebooks: {page}")
+    if failed:
+        _tell(f"Error: these failed: {', '.join(failed)}")
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from helpers import doctor
+from helpers.__main__ import app, main
+
+COMMANDS = sorted(command.callback.__name__ for command in app.registered_commands)
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, capfd):
+    """Runs a command in this process; gives the exit status, the output and what was told."""
+    monkeypatch.setenv("CNMC_WORK", str(tmp_path / "work"))
+    monkeypatch.delenv("CNMC_DATA", raising=False)
+    monkeypatch.delenv("CNMC_PROFILE", raising=False)
+
+    def call(*args):
+        monkeypatch.setattr(sys, "argv", ["helpers", *map(str, args)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        return stopped.value.code, *capfd.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def cells(tmp_path):
+    """Ten cells of each class, of five subjects each, in plain folders."""
+    rng = np.random.default_rng(0)
+    for n in range(20):
+        label, subject = (("all", f"{n // 4 + 1}"), ("hem", f"H{n // 4 + 1}"))[n % 2]
+        path = tmp_path / "cells" / label / f"UID_{subject}_{n}_1_{label}.bmp"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (450, 450, 3), dtype=np.uint8)).save(path)
+    return tmp_path / "cells"
+
+
+class TestStart:
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_when_help_is_asked_then_the_command_says_what_it_does(self, command):
+        shown = CliRunner().invoke(app, [command, "--help"])
+        assert shown.exit_code == 0
+        assert re.search(r"^  [A-Z].*\.$", shown.stdout, flags=re.MULTILINE)
+
+    def test_when_commands_start_then_nothing_heavy_is_imported(self):
+        heavy = "{'tensorflow', 'keras', 'pandas', 'matplotlib', 'skimage', 'sklearn'}"
+        code = f"import sys, helpers.__main__, helpers.doctor; print({heavy} & set(sys.modules))"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.stdout.strip() == "set()"
+
+    def test_when_the_package_is_run_then_it_lists_its_commands(self):
+        command = [sys.executable, "-m", "helpers", "--help"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0
+        assert all(name in done.stdout for name in COMMANDS)
+
+
+class TestErrors:
+    def test_when_input_is_missing_then_one_line_says_so(self, run, tmp_path):
+        code, out, told = run("split", tmp_path / "nowhere", tmp_path / "out")
+        assert (code, out) == (1, "")
+        assert re.fullmatch(r"Error: .*Received: .*nowhere\n", told)
+
+    def test_when_an_option_is_no_choice_then_it_is_a_usage_error(self, run, tmp_path):
+        code, _, told = run("split", tmp_path, tmp_path / "out", "--by", "magic")
+        assert code == 2
+        assert "subject" in told
+
+    def test_when_the_profile_is_unknown_then_one_line_says_so(self, run):
+        code, _, told = run("series", "huge")
+        assert code == 1
+        assert "smoke, workshop, paper" in told
+
+    def test_when_the_data_folder_is_missing_then_the_series_does_not_start(self, run, monkeypatch):
+        monkeypatch.setenv("CNMC_DATA", "nowhere")
+        code, out, told = run("series", "smoke")
+        assert (code, out) == (1, "")
+        assert "CNMC_DATA" in told
+
+    def test_when_the_fault_is_ours_then_it_keeps_its_traceback(self, monkeypatch):
+        monkeypatch.setattr(doctor, "examine", lambda devices: [][0])
+        monkeypatch.setattr(sys, "argv", ["helpers", "doctor"])
+        with pytest.raises(IndexError):
+            main()
+
+
+class TestDoctor:
+    def test_when_all_is_well_then_every_topic_has_one_line(self, run):
+        code, out, told = run("doctor")
+        assert (code, told) == (0, "")
+        topics = ["Python", "tensorflow", "processor", "memory", "disk", "profile", "images"]
+        assert all(re.search(rf"^(ok|warn) +{topic} ", out, re.MULTILINE) for topic in topics)
+
+    def test_when_the_data_folder_is_missing_then_it_fails_and_says_what_to_do(
+        self, run, monkeypatch
+    ):
+        monkeypatch.setenv("CNMC_DATA", "nowhere")
+        code, out, _ = run("doctor")
+        assert code == 1
+        assert re.search(r"fail +images +nowhere\n +CNMC_DATA must name", out)
+
+    def test_when_the_data_folder_is_empty_then_it_says_how_to_fetch(
+        self, run, monkeypatch, tmp_path
+    ):
+        monkeypatch.setenv("CNMC_DATA", str(tmp_path))
+        code, out, _ = run("doctor")
+        assert code == 1
+        assert "python -m helpers fetch" in out
+
+    def test_when_images_are_there_then_they_are_counted(self, run, monkeypatch, cells):
+        monkeypatch.setenv("CNMC_DATA", str(cells))
+        assert "20 images in" in run("doctor")[1]
+
+    def test_when_memory_is_short_then_it_warns_but_does_not_fail(self, run, monkeypatch):
+        monkeypatch.setattr(doctor, "MEMORY_NEEDED", 1e18)
+        code, out, _ = run("doctor")
+        assert code == 0
+        assert re.search(r"warn +memory .*\n +Close other programs", out)
+
+    def test_when_a_library_is_missing_then_it_fails(self):
+        finding = doctor._library("no-such-library")
+        assert finding.state == "fail"
+        assert "requirements.txt" in finding.advice
+
+
+class TestSplit:
+    def test_when_images_are_split_then_the_folders_hold_them(self, run, cells, tmp_path):
+        code, out, told = run("split", cells, tmp_path / "out", "--ratio", "0.8", "--seed", "1")
+        assert code == 0
+        assert len(list((tmp_path / "out" / "train").rglob("*.bmp"))) == 16
+        assert re.search(r"test +HEM +2 images", out)
+        assert "both sides" in told
+
+    def test_when_they_are_split_by_subject_then_there_is_no_warning(self, run, cells, tmp_path):
+        code, _, told = run("split", cells, tmp_path / "out", "--by", "subject")
+        assert code == 0
+        assert "both sides" not in told
