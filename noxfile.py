@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import nox
+from nox.command import CommandFailed
 
 nox.needs_version = ">=2025.5.1"
 nox.options.sessions = ["tests"]
@@ -37,12 +38,18 @@ def series(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Checks style and types, then runs the tests and every notebook in the smoke profile."""
     _prepare(session)
-    _run(session, "-m", "ruff", "check", ".")
-    _run(session, "-m", "ruff", "format", "--check", ".")
-    _run(session, "-m", "mypy")
-    notebooks = ["--nbmake", "--nbmake-timeout=900", "notebooks"]
     small = {"CNMC_PROFILE": "smoke", "CNMC_DATA": None}
-    _run(session, "-m", "pytest", "tests", "helpers", *notebooks, *session.posargs, **small)
+    notebooks = ["--nbmake", "--nbmake-timeout=900", "notebooks"]
+    checks = [
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        ["mypy"],
+        ["pytest", "tests", "helpers", *notebooks, *session.posargs],
+    ]
+    # All of them are run: a line that is too long should not hide whether the tests pass.
+    failed = [check for check in checks if not _passes(session, "-m", *check, **small)]
+    if failed:
+        session.error("These failed: " + ", ".join(" ".join(check[:2]) for check in failed))
 
 
 @nox.session(venv_backend="none")
@@ -141,3 +148,11 @@ def _run(session: nox.Session, *args: str, **env: str | None) -> None:
     kernel = {"JUPYTER_PREFER_ENV_PATH": "1", "JUPYTER_PATH": None}
     place = {"VIRTUAL_ENV": str(HOME), "PATH": path, "PYTHONPATH": None, "PYTHONHOME": None}
     session.run(str(PYTHON), *args, external=True, env={**quiet, **kernel, **place, **env})
+
+
+def _passes(session: nox.Session, *args: str, **env: str | None) -> bool:
+    try:
+        _run(session, *args, **env)
+    except CommandFailed:
+        return False
+    return True

@@ -31,7 +31,8 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto
 img { max-width: 100%; height: auto }
 figure { margin: 1.5rem 0 }
 figcaption { color: #555; font-size: .9rem }
-table { border-collapse: collapse } td, th { padding: .2rem .6rem; text-align: right }
+table { border-collapse: collapse; min-width: 28rem }
+td, th { padding: .2rem .6rem; text-align: right; border: 0; border-bottom: 1px solid #ddd }
 .table { overflow-x: auto; margin: 1.5rem 0 }
 .failed { color: #a40000; white-space: pre-wrap }
 </style>
