@@ -15,18 +15,22 @@ import pandas as pd
 from helpers.images import ImageError, add_digests, read_image, to_bmp
 from helpers.listing import PARTS, existing_folder, index
 from helpers.names import CLASSES
+from helpers.verify import Report, listing_digest, verify
 
 __all__ = [
     "CLASSES",
     "PARTS",
     "ImageError",
+    "Report",
     "Source",
     "add_digests",
     "check_classes",
     "index",
+    "listing_digest",
     "locate",
     "read_image",
     "to_bmp",
+    "verify",
 ]
 
 MARKER = "synthetic.json"  # lies in the root of a tree of drawn stand-in cells

@@ -187,6 +187,16 @@ def map_files(
             yield from results
 
 
+def side_of(data: memoryview) -> int:
+    """Returns the width of an image file in px, from its header."""
+    from PIL import Image
+
+    if _plain_rows(data) is not None:
+        return SIDE
+    with Image.open(io.BytesIO(data)) as image:
+        return image.width
+
+
 def digest(data: memoryview, path: str) -> tuple[str, str]:
     """Returns the digests (hex) of a file and of its image, as in `add_digests`."""
     file = hashlib.sha256(data).hexdigest()
