@@ -18,7 +18,6 @@ from nox.command import CommandFailed
 
 nox.needs_version = ">=2025.5.1"
 nox.options.sessions = ["tests"]
-nox.options.default_venv_backend = "uv|venv"
 
 ROOT = Path(__file__).resolve().parent
 HOME = ROOT / ".nox" / "series"
@@ -56,7 +55,7 @@ def tests(session: nox.Session) -> None:
 def lab(session: nox.Session) -> None:
     """Opens the notebooks in JupyterLab."""
     _prepare(session, gpu=True)
-    _run(session, "-m", "jupyterlab", "notebooks", *session.posargs)
+    _run(session, "-m", "jupyterlab", "--LabApp.default_url=/lab/tree/notebooks", *session.posargs)
 
 
 @nox.session(venv_backend="none")
@@ -72,7 +71,7 @@ def bench(session: nox.Session) -> None:
         _run(session, str(script))
 
 
-@nox.session
+@nox.session(venv_backend="venv")
 def lock(session: nox.Session) -> None:
     """Writes requirements.txt anew: the newest versions within pyproject.toml's ranges."""
     session.install("uv")
