@@ -57,6 +57,16 @@ def doctor(
 
 
 @app.command()
+def verify(source: In) -> None:
+    """Compares a copy with the published set; exit status 0 means it is the same."""
+    from helpers import verify
+
+    report = verify.verify(source)
+    typer.echo(str(report))
+    raise typer.Exit(int(not report.is_published))
+
+
+@app.command()
 def draw(
     target: Out,
     subjects: Annotated[tuple[int, int], typer.Option(help="ALL and HEM subjects.")] = (28, 18),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from helpers.fetch import PROVENANCE, fetch
 from helpers.images import ImageError, add_digests, read_image, to_bmp
 from helpers.listing import PARTS, existing_folder, index
 from helpers.names import CLASSES
@@ -20,11 +21,13 @@ from helpers.verify import Report, listing_digest, verify
 __all__ = [
     "CLASSES",
     "PARTS",
+    "PROVENANCE",
     "ImageError",
     "Report",
     "Source",
     "add_digests",
     "check_classes",
+    "fetch",
     "index",
     "listing_digest",
     "locate",

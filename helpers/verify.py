@@ -51,7 +51,7 @@ class Report:
         """Says it in a few lines: the verdict, the differences, the bad files."""
         lines = [f"{self.groups['images'].sum():,} images, listing digest {self.digest}"]
         lines.append(self._verdict())
-        different = self.groups[~self.groups["state"].isin(["published", "absent"])]
+        different = self.groups[self.groups["state"] != "published"]
         for row in different.itertuples():
             lines.append(f"  {row.group}: {row.state}, {row.images:,} of {row.expected:,} images")
         lines += [f"  {row.path}: {row.problem}" for row in self.problems.itertuples()]

@@ -131,6 +131,13 @@ class TestDoctor:
         assert "requirements.txt" in finding.advice
 
 
+class TestVerify:
+    def test_when_a_copy_is_not_the_published_set_then_it_says_so_and_fails(self, run, cells):
+        code, out, _ = run("verify", cells)
+        assert code == 1
+        assert "not the whole published set" in out
+
+
 class TestSplit:
     def test_when_images_are_split_then_the_folders_hold_them(self, run, cells, tmp_path):
         code, out, told = run("split", cells, tmp_path / "out", "--ratio", "0.8", "--seed", "1")
