@@ -30,6 +30,10 @@ class ImageError(ValueError):
             f"Received: {path}: {problem}"
         )
         self.problem = problem
+        self.path = path
+
+    def __reduce__(self):  # so that it comes through from a worker process
+        return type(self), (self.problem, self.path)
 
 
 def to_bmp(image: np.ndarray) -> bytes:
