@@ -1,0 +1,208 @@
+"""From judged cells to scores that can be believed: tables in, tables out, no network needed.
+
+A predictions table has a row per cell with `label` ("ALL" or "HEM"), `linked_subject` (who it is
+from) and `probability` (of ALL), as from `training.train` or `training.predict`. The scores are in
+`helpers.metrics`, the draws in `helpers.bootstrap`, tests between models in `helpers.comparing`,
+the operating point in `helpers.operating`; what is meant for use is offered here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from helpers import bootstrap, metrics
+from helpers.baselines import baselines
+from helpers.comparing import compare
+from helpers.operating import choose_threshold
+from helpers.predictions import check, only_part
+from helpers.predictions import sample as _sample
+
+__all__ = [
+    "baselines",
+    "by_subject",
+    "check",
+    "choose_threshold",
+    "compare",
+    "evaluate",
+    "evaluate_models",
+    "for_display",
+    "in_words",
+    "only_part",
+    "reliability",
+]
+DRAWS = 2_000
+
+
+def evaluate(
+    predictions: pd.DataFrame,
+    threshold: float = 0.5,
+    draws: int = DRAWS,
+    seed: int = 0,
+    part: str = "test",
+) -> pd.DataFrame:
+    """Scores judged cells, each score with its 95 % intervals over subjects and over cells.
+
+    The interval over subjects is the one to report: patients vary, and cells of one patient are
+    alike. The one over cells is usually too narrow and stands there to show that. With few
+    subjects even the first is somewhat too narrow.
+
+    Args:
+        predictions: Rows with `label`, `linked_subject` and `probability` (of ALL, 0 to 1).
+        threshold: A cell is called ALL above it; choose it on other cells, `choose_threshold`.
+        draws: Bootstrap draws.
+        seed: Decides the draws: the same seed, the same table.
+        part: If the table has a column `split`, only this part of it is scored.
+
+    Returns:
+        One row per score, named by the index `metric` (`metrics.LABELS` has them in words), with
+        `value`, `low` and `high` (over subjects), `cell_low` and `cell_high`, `cells`, `subjects`.
+        A score that is not defined is missing; so is an interval over fewer than two subjects of a
+        class.
+
+    Raises:
+        ValueError: If a column is missing, or a probability, label or subject is not one.
+
+    Example:
+        >>> cells = pd.DataFrame({"label": ["ALL", "ALL", "HEM", "HEM"],
+        ...     "linked_subject": list("abcd"), "probability": [0.9, 0.4, 0.2, 0.1]})
+        >>> table = evaluate(cells, draws=100)
+        >>> float(table.loc["accuracy", "value"]), int(table.loc["accuracy", "subjects"])
+        (0.75, 4)
+    """
+    cells = _sample(check(only_part(predictions, part)))
+    subjects = bootstrap.interval(bootstrap.over_subjects(cells, threshold, draws, seed))
+    singly = bootstrap.interval(bootstrap.over_cells(cells, threshold, draws, seed))
+    columns = ["value", "low", "high", "cell_low", "cell_high"]
+    values = [bootstrap.score(cells, threshold), *subjects, *singly]
+    index = pd.Index(metrics.NAMES, name="metric")
+    table = pd.DataFrame(dict(zip(columns, values, strict=True)), index=index)
+    table.loc[table["value"].isna(), columns] = np.nan
+    return table.assign(cells=len(cells.is_all), subjects=cells.subjects)
+
+
+def evaluate_models(
+    models: Mapping[str, pd.DataFrame],
+    thresholds: Mapping[str, float] | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+    part: str = "test",
+) -> pd.DataFrame:
+    """Scores several models, as `evaluate` does one.
+
+    Args:
+        models: The predictions of each model, by its name.
+        thresholds: Of each model; 0.5 where not given.
+        draws: As in `evaluate`.
+        seed: As in `evaluate`.
+        part: As in `evaluate`.
+
+    Returns:
+        The tables of `evaluate` under each other, with `model` and `metric` as the index.
+    """
+    chosen = thresholds or {}
+    tables = {
+        name: evaluate(predictions, chosen.get(name, 0.5), draws, seed, part)
+        for name, predictions in models.items()
+    }
+    return pd.concat(tables, names=["model"])
+
+
+def in_words(table: pd.DataFrame, metric: str = "weighted_f1") -> str:
+    """Says a score with its interval and sample size in one line.
+
+    Args:
+        table: As from `evaluate`.
+        metric: One of `metrics.NAMES`.
+
+    Returns:
+        Such as 'weighted F1 0.871 (95 % interval over subjects 0.80 to 0.92; 210 cells of 9
+        subjects)'.
+    """
+    row = table.loc[metric]
+    size = f"{row['cells']:,.0f} cells of {row['subjects']:.0f} subjects"
+    if np.isnan(row["value"]):
+        return f"{metrics.LABELS[metric]} not defined ({size})"
+    value = f"{row['value']:,.0f}" if metric in metrics.COUNTS else f"{row['value']:.3f}"
+    reach = "no interval: fewer than two subjects of a class"
+    if not np.isnan(row["low"]):
+        reach = f"95 % interval over subjects {_reach(row['low'], row['high'], metric, ' to ')}"
+    return f"{metrics.LABELS[metric]} {value} ({reach}; {size})"
+
+
+def for_display(table: pd.DataFrame, names: tuple[str, ...] = metrics.NAMES) -> pd.DataFrame:
+    """Turns scores into text for a table to look at.
+
+    Args:
+        table: As from `evaluate` or `evaluate_models`.
+        names: The scores to show, in order.
+
+    Returns:
+        One row per score (and model), with `score`, its `value`, and both intervals as text.
+    """
+    rows = []
+    for key, row in table.iterrows():
+        model, metric = key if isinstance(key, tuple) else ("", key)
+        count = metric in metrics.COUNTS
+        value = "–" if np.isnan(row["value"]) else f"{row['value']:{',.0f' if count else '.3f'}}"
+        over = [_reach(row[f"{way}low"], row[f"{way}high"], metric) for way in ("", "cell_")]
+        rows.append((model, metric, metrics.LABELS[metric], value, *over))
+    columns = ["model", "metric", "score", "value", "95 % over subjects", "95 % over cells"]
+    shown = pd.DataFrame(rows, columns=columns)
+    order = {name: place for place, name in enumerate(names)}
+    shown = shown[shown["metric"].isin(order)].sort_values(
+        "metric", key=lambda column: column.map(order), kind="stable"
+    )
+    extra = ["metric"] if isinstance(table.index, pd.MultiIndex) else ["metric", "model"]
+    return shown.drop(columns=extra).reset_index(drop=True)
+
+
+def _reach(low: float, high: float, metric: str, between: str = " – ") -> str:
+    if np.isnan(low):
+        return "–"
+    form = ",.0f" if metric in metrics.COUNTS else ".2f"
+    return f"{low:{form}}{between}{high:{form}}"
+
+
+def by_subject(
+    predictions: pd.DataFrame, threshold: float = 0.5, part: str = "test"
+) -> pd.DataFrame:
+    """Counts for every subject how many of its cells are called right.
+
+    Args:
+        predictions: As in `evaluate`.
+        threshold: As in `evaluate`.
+        part: As in `evaluate`.
+
+    Returns:
+        One row per linked subject and class, the worst first: `linked_subject`, `label`, `cells`,
+        `accuracy`, and `probability` (mean, of ALL).
+    """
+    cells = check(only_part(predictions, part))
+    right = (cells["probability"] > threshold) == (cells["label"] == "ALL")
+    groups = cells.assign(right=right).groupby(["linked_subject", "label"], as_index=False)
+    table = groups.agg(
+        cells=("right", "size"), accuracy=("right", "mean"), probability=("probability", "mean")
+    )
+    return table.sort_values("accuracy", kind="stable", ignore_index=True)
+
+
+def reliability(predictions: pd.DataFrame, part: str = "test") -> pd.DataFrame:
+    """Compares what was said with what came true, in bins of the probability of ALL.
+
+    Args:
+        predictions: As in `evaluate`.
+        part: As in `evaluate`.
+
+    Returns:
+        One row per bin that has cells: `bin`, `cells`, `said` (mean probability), `true` (share of
+        ALL). The calibration error is the mean gap between the two, weighted by cells.
+    """
+    cells = check(only_part(predictions, part))
+    bins = metrics.bin_of(cells["probability"].to_numpy())
+    groups = cells.assign(bin=bins, is_all=cells["label"] == "ALL").groupby("bin", as_index=False)
+    return groups.agg(
+        cells=("is_all", "size"), said=("probability", "mean"), true=("is_all", "mean")
+    )
