@@ -23,17 +23,16 @@ from helpers.profiles import Profile
 PROFILE = Profile("tiny", 32, (4, 4), 48, 48, 3, 0.05, batch_size=8)
 
 
-def build_tiny(image_size: int, *, seed: int = 0, normalise: bool = True, dropout: float = 0.3):
+def build_tiny(image_size: int, *, normalise: bool = True, dropout: float = 0.3):
     """One convolution, with all that has state: batch normalisation and dropout."""
     layers = keras.layers
     first = keras.Input((image_size, image_size, 3))
-    start = keras.initializers.GlorotUniform
     x = layers.Rescaling(1 / 255)(first)
-    x = layers.Conv2D(4, 3, strides=2, activation="relu", kernel_initializer=start(seed))(x)
+    x = layers.Conv2D(4, 3, strides=2, activation="relu")(x)
     x = layers.BatchNormalization()(x) if normalise else x
     x = layers.Flatten()(layers.MaxPooling2D(4)(x))
-    x = layers.Dropout(dropout, seed=seed)(x)
-    x = layers.Dense(2, activation="softmax", kernel_initializer=start(seed + 1))(x)
+    x = layers.Dropout(dropout)(x)
+    x = layers.Dense(2, activation="softmax")(x)
     return keras.Model(first, x, name="tiny")
 
 
