@@ -9,8 +9,8 @@ import numpy as np
 from scipy import ndimage
 
 from helpers.cohort import plan_cells
+from helpers.images import to_bmp
 from helpers.nucleus import SIDE, draw_nucleus
-from helpers.synthetic import to_bmp
 
 
 def main(images: int = 120) -> None:

@@ -57,6 +57,16 @@ def doctor(
 
 
 @app.command()
+def fetch(target: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where it goes.")]) -> None:
+    """Downloads C-NMC 2019 from Kaggle (10.4 GB), without a login."""
+    from helpers import fetch
+
+    found = fetch.fetch(target)
+    typer.echo(fetch.PROVENANCE)
+    typer.echo(f"The images are in {found}: set CNMC_DATA to that folder.")
+
+
+@app.command()
 def verify(source: In) -> None:
     """Compares a copy with the published set; exit status 0 means it is the same."""
     from helpers import verify

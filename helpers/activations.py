@@ -203,7 +203,8 @@ def _summary(answer: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def _listen(probe: keras.Model, batches: Batches) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    zeros, loudest = [], []
+    zeros: list[np.ndarray] = []
+    loudest: list[np.ndarray] = []
     for images in _images_of(batches):
         answers = _answers(probe, images)
         zeros.append(np.stack([answer[:, 0] for answer in answers], axis=1))

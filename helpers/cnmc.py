@@ -20,6 +20,7 @@ from helpers.verify import Report, listing_digest, verify
 
 __all__ = [
     "CLASSES",
+    "MARKER",
     "PARTS",
     "PROVENANCE",
     "ImageError",

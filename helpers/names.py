@@ -107,13 +107,15 @@ def read_labels(label_files: list[str]) -> dict[str, Cell]:
             "The preliminary images need their label file C-NMC_test_prelim_phase_data_labels.csv "
             f"(columns {', '.join(sorted(_LABEL_COLUMNS))}). Received: {label_files}"
         )
-    cells, wrong = {}, []
+    cells: dict[str, Cell] = {}
+    wrong = []
     for row in pd.concat(tables).drop_duplicates().itertuples():
         cell = parse_name(PurePath(str(row.Patient_ID)).stem)
         name = str(row.new_names).lower()
         if cell is None or str(CLASSES.index(cell.label)) != row.labels or name in cells:
             wrong.append((row.Patient_ID, row.new_names, row.labels))
-        cells[name] = cell
+        else:
+            cells[name] = cell
     if wrong:
         raise ValueError(
             "Every line of the label file names one image, its original name UID_<subject>_<image>_"

@@ -14,8 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from helpers import outline
-
-SIDE = 450  # px, as in C-NMC 2019
+from helpers.images import SIDE
 
 # The rim scatters white light: height (levels of 255) and fall-off (px) in red, green and blue.
 RIM_HEIGHT = np.array([31.0, 35.0, 29.0], np.float32)

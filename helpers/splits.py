@@ -184,8 +184,8 @@ def prepare(source: cnmc.Source, profile: Profile, seed: int = 1) -> pd.DataFram
             whole = drop_duplicates(link_subjects(cnmc.add_digests(found)))
             table = _at_most(whole, profile.images, seed)
             split = split_by_subject(table, RATIO, VALIDATION, seed)
-            keep = {"root": source.root, "ratio": RATIO, "seed": seed}
-            write_split(split, folder, method="subject", **keep)
+            facts: dict = {"root": source.root, "ratio": RATIO, "seed": seed}
+            write_split(split, folder, method="subject", **facts)
     return read_split(folder, source.root)
 
 

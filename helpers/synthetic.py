@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +21,8 @@ from helpers import cnmc, profiles
 from helpers.cohort import FOLDS, Cell, plan_cells
 from helpers.nucleus import SIDE, draw_nucleus
 
+BYTES = 608_454  # of one image on disk
 VERSION = 4  # raise it whenever the same seed draws other pixels: old trees are then drawn anew
-MARKER = "synthetic.json"
 
 
 def draw(
@@ -51,6 +50,7 @@ def draw(
     Raises:
         ValueError: If there are too few subjects or images.
         FileExistsError: If the folder holds something else.
+        OSError: If the disk is too small.
     """
     root = Path(root).expanduser().resolve()
     _check_sizes(subjects, images)
@@ -72,8 +72,8 @@ def find_or_draw(profile: profiles.Profile, seed: int = 2019) -> cnmc.Source:
     Returns:
         The source.
     """
-    if profiles.data_dir():
-        return cnmc.locate(profiles.data_dir())
+    if real := profiles.data_dir():
+        return cnmc.locate(real)
     root = profiles.work_dir() / "standin" / f"{profile.name}-{seed}-v{VERSION}"
     return draw(root, profile.subjects, profile.images, seed)
 
@@ -94,7 +94,7 @@ def _is_drawn(root: Path, marker: dict) -> bool:
     """Tells whether the very tree is there, and refuses a folder that holds anything else."""
     if not root.exists() or not any(root.iterdir()):
         return False
-    there = root / MARKER
+    there = root / cnmc.MARKER
     if there.is_file() and marker.items() <= json.loads(there.read_text()).items():
         return True
     raise FileExistsError(
@@ -107,16 +107,26 @@ def _draw_tree(root: Path, marker: dict, workers: int) -> None:
     digest = "-".join(str(n) for n in (marker["seed"], *marker["subjects"], marker["images"]))
     partial = root.with_name(f".{root.name}.{digest}-v{VERSION}.partial")
     tree, scratch = partial / "tree", partial / "scratch"
+    _check_disk(root, marker["images"] - sum(1 for _ in tree.rglob("*.bmp")))
     cells = plan_cells(tuple(marker["subjects"]), marker["images"], marker["seed"])
     for folder in {(tree / cell.path).parent for cell in cells} | {scratch}:
         folder.mkdir(parents=True, exist_ok=True)
     missing = [cell for cell in cells if not (tree / cell.path).exists()]
     _write_all(missing, tree, scratch, workers)
-    (tree / MARKER).write_text(json.dumps(marker | _counts(cells), indent=1) + "\n")
+    (tree / cnmc.MARKER).write_text(json.dumps(marker | _counts(cells), indent=1) + "\n")
     if root.exists():
         root.rmdir()
     tree.rename(root)
     shutil.rmtree(partial, ignore_errors=True)
+
+
+def _check_disk(root: Path, images: int) -> None:
+    needed, free = images * BYTES, shutil.disk_usage(root.parent).free
+    if needed > free:
+        raise OSError(
+            f"{images:,} images to be drawn need {needed / 1e9:.1f} GB: ask for fewer, or name a "
+            f"folder on another disk. Received: {str(root)!r} with {free / 1e9:.1f} GB free"
+        )
 
 
 def _write_all(cells: list[Cell], tree: Path, scratch: Path, workers: int) -> None:
@@ -130,18 +140,8 @@ def _write(cells: list[Cell], tree: Path, scratch: Path) -> None:
     for cell in cells:
         image = draw_nucleus(np.random.default_rng(cell.key), cell.label, cell.style)
         temporary = scratch / f"{os.getpid()}.bmp"
-        temporary.write_bytes(to_bmp(image))
+        temporary.write_bytes(cnmc.to_bmp(image))
         temporary.replace(tree / cell.path)
-
-
-def to_bmp(image: np.ndarray) -> bytes:
-    """Returns an image of shape (h, w, 3) as an uncompressed 24-bit BMP like those of C-NMC."""
-    height, width, _ = image.shape
-    rows = np.zeros((height, -(-3 * width // 4) * 4), np.uint8)
-    rows[:, : 3 * width] = image[::-1, :, ::-1].reshape(height, -1)
-    file = struct.pack("<2sIHHI", b"BM", 54 + rows.size, 0, 0, 54)
-    info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, 0, rows.size, 3779, 3779, 0, 0)
-    return file + info + rows.tobytes()
 
 
 def _counts(cells: list[Cell]) -> dict:

@@ -4,12 +4,13 @@ import re
 import subprocess
 import sys
 
+import kagglehub
 import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from helpers import doctor
+from helpers import doctor, fetch
 from helpers.__main__ import app, main
 
 COMMANDS = sorted(command.callback.__name__ for command in app.registered_commands)
@@ -129,6 +130,47 @@ class TestDoctor:
         finding = doctor._library("no-such-library")
         assert finding.state == "fail"
         assert "requirements.txt" in finding.advice
+
+
+class TestFetch:
+    def test_when_fetched_then_origin_and_folder_are_told(self, run, monkeypatch, tmp_path):
+        monkeypatch.setattr(fetch, "fetch", lambda folder: folder / "C-NMC_Leukemia")
+        code, out, _ = run("fetch", tmp_path)
+        assert code == 0
+        assert "10.7937/tcia.2019.dc64i46r" in out
+        assert f"{tmp_path / 'C-NMC_Leukemia'}: set CNMC_DATA" in out
+
+    def test_when_there_is_no_network_then_one_line_says_what_to_do(
+        self, run, monkeypatch, tmp_path
+    ):
+        def fail(handle):
+            raise OSError("no network")
+
+        monkeypatch.setattr(fetch, "DISK_NEEDED", 0)
+        monkeypatch.setattr(kagglehub, "dataset_download", fail)
+        code, out, told = run("fetch", tmp_path)
+        assert (code, out) == (1, "")
+        assert re.fullmatch(r"Error: .*by hand.*Received: OSError: no network\n", told)
+
+
+class TestDraw:
+    def test_when_drawn_then_the_cells_are_there(self, run, tmp_path):
+        code, out, _ = run("draw", tmp_path / "out", "--subjects", "3", "3", "--images", "24")
+        assert code == 0
+        assert len(list((tmp_path / "out").rglob("*.bmp"))) == 24
+        assert "24 drawn cells" in out
+
+    def test_when_the_folder_is_not_empty_then_nothing_is_drawn(self, run, cells):
+        code, _, told = run("draw", cells)
+        assert code == 1
+        assert re.search(r"new folder.*Received", told)
+        assert len(list(cells.rglob("*.bmp"))) == 20
+
+    def test_when_the_disk_is_small_then_nothing_is_drawn(self, run, tmp_path):
+        code, _, told = run("draw", tmp_path / "out", "--images", "100000000")
+        assert code == 1
+        assert re.search(r"need 60845\.4 GB.*Received: .*GB free", told)
+        assert not list(tmp_path.rglob("*.bmp"))
 
 
 class TestVerify:

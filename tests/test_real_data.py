@@ -10,7 +10,7 @@ import pytest
 import test_synthetic
 from PIL import Image
 
-from helpers import cnmc, profiles, splits, synthetic
+from helpers import cnmc, profiles, splits
 
 CNMC = Path(__file__).resolve().parents[2] / "shared" / "cnmc"
 pytestmark = pytest.mark.skipif(not CNMC.is_dir(), reason="the real C-NMC 2019 files are not here")
@@ -106,4 +106,4 @@ class TestStandIns:
 
     def test_when_real_files_are_written_again_then_not_a_byte_differs(self):
         path = next((CNMC / "C-NMC_Leukemia" / "training_data").rglob("*.bmp"))
-        assert synthetic.to_bmp(np.asarray(Image.open(path))) == path.read_bytes()
+        assert cnmc.to_bmp(np.asarray(Image.open(path))) == path.read_bytes()

@@ -1,0 +1,128 @@
+"""Telling the published set from any other copy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from helpers import cnmc
+from helpers.verify import PUBLISHED, PUBLISHED_DIGEST, Report, verify
+
+LISTING = Path(__file__).resolve().parents[2] / "shared" / "cnmc" / "listing.csv.gz"
+LABELS = "C-NMC_test_prelim_phase_data/C-NMC_test_prelim_phase_data_labels.csv"
+
+
+@pytest.fixture
+def copy(tmp_path) -> Path:
+    """One image of a training fold and one of each test part, none of them published."""
+    rng = np.random.default_rng(0)
+    places = {
+        "fold_0/all/UID_1_1_1_all.bmp": 450,
+        "C-NMC_test_prelim_phase_data/1.bmp": 450,
+        "C-NMC_test_final_phase_data/1.bmp": 600,
+    }
+    for place, side in places.items():
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 255, (side, side, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / place)
+    row = {"Patient_ID": "UID_2_1_1_all.bmp", "new_names": "1.bmp", "labels": 1}
+    pd.DataFrame([row]).to_csv(tmp_path / LABELS, index=False)
+    return tmp_path
+
+
+@pytest.mark.skipif(not LISTING.is_file(), reason="the listing of the published set is not here")
+class TestPublished:
+    @pytest.fixture
+    def listing(self) -> pd.DataFrame:
+        listing = pd.read_csv(LISTING)
+        return listing[~listing["path"].str.endswith(".csv")]
+
+    def test_when_the_published_files_are_listed_then_the_digest_is_ours(self, listing):
+        assert len(listing) == 15_114 == sum(images for images, _ in PUBLISHED.values())
+        assert cnmc.listing_digest(listing) == PUBLISHED_DIGEST
+
+    def test_when_each_folder_is_listed_then_number_and_digest_are_ours(self, listing):
+        folders = {
+            **{f"fold_{n}/{c}": f"fold_{n}/{c}/" for n in (0, 1, 2) for c in ("all", "hem")},
+            "preliminary": "prelim_phase",
+            "final": "final_phase",
+        }
+        parts = {g: listing[listing["path"].str.contains(text)] for g, text in folders.items()}
+        found = {group: (len(rows), cnmc.listing_digest(rows)) for group, rows in parts.items()}
+        assert found == PUBLISHED
+
+    def test_when_layout_and_order_change_then_the_digest_does_not(self, listing):
+        other = listing.sample(frac=1, random_state=0)
+        moved = other["path"].str.replace("training_data/", "x/C-NMC_training_data/")
+        assert cnmc.listing_digest(other.assign(path=moved)) == PUBLISHED_DIGEST
+
+    def test_when_two_images_are_swapped_then_the_digest_changes(self, listing):
+        swapped = listing["sha256"].to_numpy().copy()
+        swapped[[0, 1]] = swapped[[1, 0]]
+        assert cnmc.listing_digest(listing.assign(sha256=swapped)) != PUBLISHED_DIGEST
+
+
+class TestVerify:
+    def test_when_nothing_is_published_then_each_folder_is_compared(self, copy):
+        report = verify(copy)
+        found = report.groups.set_index("group")
+        assert found.loc["fold_0/all"].to_list() == [1, 2_397, "incomplete"]
+        assert found.loc["fold_1/hem", "state"] == "absent"
+        assert (len(report.problems), report.is_published) == (0, False)
+
+    def test_when_it_is_printed_then_the_differences_can_be_read(self, copy):
+        text = str(verify(copy))
+        assert "3 images, listing digest" in text
+        assert "not the whole published set (different: training, preliminary, final)" in text
+        assert "preliminary: incomplete, 1 of 1,867 images" in text
+
+    @pytest.mark.parametrize(
+        ("data", "problem"),
+        [
+            (b"", "zero bytes"),
+            (b"<html>" * 99, "unreadable, not an image"),
+            (cnmc.to_bmp(np.zeros((450, 450, 3), np.uint8))[:-9], "truncated"),
+            (cnmc.to_bmp(np.zeros((600, 600, 3), np.uint8)), "wrong size, 600 x 600 px"),
+            (cnmc.to_bmp(np.zeros((9, 9, 3), np.uint8)), "wrong size, 9 x 9 px"),
+        ],
+    )
+    def test_when_a_file_is_bad_then_it_is_named_and_the_others_read(self, copy, data, problem):
+        path = copy / "fold_0" / "all" / "UID_1_1_1_all.bmp"
+        path.write_bytes(data)
+        report = verify(copy)
+        assert report.problems["path"].to_list() == [str(path)]
+        assert report.problems["problem"][0].startswith(problem)
+        assert f"{path}: {problem}" in str(report)
+
+    def test_when_a_final_image_is_450_px_wide_then_it_is_not_the_published_one(self, copy):
+        path = copy / "C-NMC_test_final_phase_data" / "1.bmp"
+        path.write_bytes(cnmc.to_bmp(np.zeros((450, 450, 3), np.uint8)))
+        assert "wrong size, 450 x 450 px" in verify(copy).problems["problem"][0]
+
+    def test_when_the_label_file_is_wrong_then_that_is_a_problem_too(self, copy):
+        (copy / LABELS).write_text("Patient_ID,new_names,labels\nUID_2_1_1_all.bmp,8.bmp,1\n")
+        problems = verify(copy).problems
+        assert problems["path"].to_list() == [str(copy / LABELS)]
+
+    def test_when_there_are_foreign_folders_then_they_are_not_in_the_set(self, copy):
+        path = copy / "hem" / "UID_H1_1_1_hem.png"
+        path.parent.mkdir()
+        Image.new("RGB", (450, 450)).save(path)
+        assert "hem: not in the set, 1 of 0 images" in str(verify(copy))
+
+    def test_when_there_is_no_image_then_it_is_refused(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match="holds no images"):
+            verify(tmp_path)
+
+    def test_when_parts_are_whole_then_the_verdict_names_them(self):
+        states = {"fold_0/all": "published", "preliminary": "changed", "final": "absent"}
+        table = pd.DataFrame(list(states.items()), columns=["group", "state"])
+        table = table.assign(images=1, expected=1)
+        report = Report(table, pd.DataFrame(), "0")
+        said = "(unchanged: training; absent: final; different: preliminary)"
+        assert said in str(report)
+        assert "This is the published set." in str(Report(table, pd.DataFrame(), PUBLISHED_DIGEST))
