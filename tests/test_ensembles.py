@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from scipy.optimize import minimize
-from tiny_training import make_table
 
 from helpers import ensembles, training
 
@@ -121,7 +121,13 @@ def test_when_a_way_is_unknown_then_the_error_lists_the_known(stacked):
 class TestViews:
     @pytest.fixture
     def table(self, tmp_path):
-        return make_table(tmp_path, 6)
+        """Two images of four quarters, each of another brightness."""
+        rng = np.random.default_rng(0)
+        paths = [str(tmp_path / f"{n}.png") for n in range(2)]
+        for path in paths:
+            quarters = rng.permutation([20, 80, 140, 200]).reshape(2, 2, 1).repeat(3, axis=2)
+            Image.fromarray(np.kron(quarters, np.ones((225, 225, 1))).astype("uint8")).save(path)
+        return pd.DataFrame({"path": paths})
 
     def network(self, weights):
         """A logistic model of the pixels of a 4 x 4 px image."""

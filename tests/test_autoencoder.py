@@ -1,0 +1,117 @@
+"""The auto-encoder: whose layers it has, whom it must not see, and that its weights arrive."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from tiny_training import PROFILE, make_table, register_tiny
+
+from helpers import autoencoder, models, pipelines, pretraining, training
+
+SMALL = {"filters": (4, 4, 8, 8, 8, 8)}
+
+
+def network(size=32):
+    return models.build("proposed_cnn", size, weights=None, seed=3, **SMALL)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def work(tmp_path_factory):
+    """One work folder for all tests, so that the same training is done once."""
+    register_tiny()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CNMC_WORK", str(tmp_path_factory.mktemp("work")))
+        yield patch
+    del models.MODELS["tiny"]
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    return make_table(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture(scope="module")
+def unlabelled(table):
+    return table[table["split"] != "test"].drop(columns="label")
+
+
+def pretrain(table, **options):
+    return pretraining.pretrain("tiny", table, PROFILE, epochs=4, seed=3, **options)
+
+
+def convolutions(model):
+    return [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+
+
+@pytest.mark.parametrize("size", [32, 48, 65])
+def test_when_built_then_the_image_comes_back_in_its_size(size):
+    model = autoencoder.build(network(size))
+    assert model.output_shape == (None, size, size, 3)
+    drawn = model.predict_on_batch(np.full((2, size, size, 3), 90, "float32"))
+    assert 0 <= drawn.min() <= drawn.max() <= 1
+
+
+def test_when_an_encoder_is_taken_then_it_holds_all_convolutions_and_no_head():
+    whole = network()
+    encoder = autoencoder.encoder_of(whole)
+    assert convolutions(encoder) == convolutions(whole)
+    assert len(convolutions(encoder)) == 14
+    assert not [layer for layer in encoder.layers if isinstance(layer, keras.layers.Dense)]
+
+
+def test_when_a_network_has_no_head_then_the_error_names_it():
+    inputs = keras.Input((8, 8, 3))
+    bare = keras.Model(inputs, keras.layers.Conv2D(2, 3)(inputs), name="bare")
+    with pytest.raises(ValueError, match="Received: 'bare'"):
+        autoencoder.encoder_of(bare)
+
+
+def test_when_test_subjects_are_among_the_rows_then_they_are_refused(table):
+    with pytest.raises(ValueError, match=r"leave those rows out.*Received: .*'test': 12"):
+        pretrain(table)
+
+
+def test_when_labels_are_turned_then_nothing_changes(table, unlabelled):
+    run = pretrain(unlabelled)
+    turned = table[table["split"] != "test"].assign(label="HEM")
+    assert pretrain(turned).folder == run.folder
+
+
+def test_when_pretrained_then_the_encoder_moved_and_the_head_did_not(unlabelled):
+    before, after = models.build("tiny", 32, seed=3), pretrain(unlabelled).load_model()
+    moved = {
+        one.name: any(
+            (a != b).any() for a, b in zip(one.get_weights(), other.get_weights(), strict=True)
+        )
+        for one, other in zip(before.layers, after.layers, strict=True)
+        if one.weights
+    }
+    assert list(moved.values()) == [True, True, False]  # convolution, normalisation, dense
+
+
+def test_when_training_starts_from_a_run_then_the_weights_really_arrive(table, unlabelled):
+    start = pretrain(unlabelled)
+    run = training.train("tiny", table, PROFILE, epochs=1, learning_rate=1e-12, start_from=start)
+    given, got = (convolutions(each.load_model())[0].get_weights() for each in (start, run))
+    assert got[0] == pytest.approx(given[0], abs=1e-7)
+    other = convolutions(models.build("tiny", 32, seed=1))[0].get_weights()
+    assert np.abs(got[0] - other[0]).max() > 0.01
+
+
+def test_when_images_are_redrawn_then_the_recorded_error_is_found_again(unlabelled):
+    run = pretrain(unlabelled)
+    assert run.history["loss"].is_monotonic_decreasing
+    images = np.asarray(next(iter(pipelines.make_dataset(run.predictions[["path"]], 32))))
+    errors = ((pretraining.redraw(run, images) - images) / 255) ** 2
+    expected = run.predictions["error"].to_numpy()
+    assert errors.mean(axis=(1, 2, 3)) == pytest.approx(expected, rel=0.02)  # bfloat16 on some CPUs
+
+
+def test_when_repeated_elsewhere_then_the_weights_have_the_same_bits(unlabelled, work, tmp_path):
+    first = pretrain(unlabelled)
+    work.setenv("CNMC_WORK", str(tmp_path))
+    again = pretrain(unlabelled)
+    assert again.folder != first.folder
+    pairs = zip(first.load_model().get_weights(), again.load_model().get_weights(), strict=True)
+    assert all((a == b).all() for a, b in pairs)
