@@ -7,7 +7,7 @@ No notebook names a device: `choose_accelerator` looks, and `train` follows.
 | one NVIDIA GPU | XLA, memory taken as needed, 16-bit arithmetic by compute capability |
 | several | the same on each; a batch is shared out among them, so its size stays what was asked |
 | another GPU | float32 without XLA |
-| none | the CPU without XLA (measured slower), oneDNN in bfloat16 where the chip has it |
+| none | the CPU without XLA (measured slower), convolutions in bfloat16 where the chip has it |
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
+# Read by TensorFlow's graph optimizer each time that it chooses what to compute in 16 bits.
+_KEEP_FLOAT32 = "TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_ALLOWLIST_REMOVE"
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Accelerator:
     @property
     def numerics(self) -> str:
         """What of it changes results: part of the key of a run."""
-        bits = "onednn_bfloat16" if self.onednn_bfloat16 else self.policy
+        bits = "onednn_bfloat16 convolutions" if self.onednn_bfloat16 else self.policy
         return f"{self.kind} x {self.devices}, {bits}{', XLA' if self.xla else ''}"
 
     @contextmanager
@@ -150,6 +152,9 @@ def precision_for(capability: tuple[int, int]) -> str:
 def _use_onednn_bfloat16(tf: Any) -> bool:
     has_it = cpu_has_bfloat16()
     if has_it:
+        # Dense layers stay in float32: else the probabilities are rounded to 8 bits, which ties
+        # most images, and their time is nothing beside that of the convolutions.
+        os.environ[_KEEP_FLOAT32] = "MatMul"
         options = {"auto_mixed_precision_onednn_bfloat16": True}
         tf.config.optimizer.set_experimental_options(options)
     return has_it

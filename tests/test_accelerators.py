@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import types
 
+import numpy as np
 import pytest
 
 from helpers import accelerators
@@ -123,3 +124,14 @@ def test_when_a_named_device_is_missing_then_the_known_ones_are_listed(choose):
 def test_when_precision_or_devices_differ_then_the_numerics_do(choose):
     machines = [(), ((7, 5),), ((9, 0),), ((9, 0), (9, 0))]
     assert len({choose(_machine(*m)).numerics for m in machines}) == 4
+
+
+def test_when_convolutions_are_in_bfloat16_then_probabilities_are_still_told_apart():
+    """Rounded to bfloat16 they would be at most every 1/256, and most images would tie."""
+    keras = pytest.importorskip("keras")
+    accelerators.choose_accelerator()
+    layers = keras.layers
+    stack = [layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(2, activation="softmax")]
+    model = keras.Sequential([keras.Input((8, 8, 3)), *stack])
+    images = np.random.default_rng(0).normal(size=(50, 8, 8, 3)).astype("float32") / 50
+    assert len(np.unique(model.predict(images, verbose=0)[:, 0])) >= 49
