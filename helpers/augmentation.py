@@ -64,10 +64,11 @@ def augment(
     """
     check_training_only(table)
     folder = Path(folder).resolve()
+    there = sum(1 for _ in folder.glob("*/*_augmented_*.bmp"))
+    check_disk(folder, count_missing(table, total, per_class) - there)
     rows = plan(table, total, seed, per_class)
     names = [_target(folder, row.label, row.path, row.copy) for row in rows.itertuples()]
     _check_names(names)
-    check_disk(folder, len(names) - sum(name.exists() for name in names))
     for label in rows["label"].str.lower().unique():
         (folder / label).mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob("*/.partial-*"):  # of a process that was killed while writing
@@ -97,6 +98,30 @@ def check_training_only(table: pd.DataFrame) -> None:
         )
 
 
+def count_missing(table: pd.DataFrame, total: int, per_class: bool = False) -> int:
+    """Counts the images that are still to be drawn.
+
+    Args:
+        table: Training rows with `label`.
+        total: Images there shall be, originals included.
+        per_class: Whether `total` is meant for each class.
+
+    Returns:
+        A number of images, at least 0.
+
+    Raises:
+        ValueError: If there are more images than the total already, or none at all.
+    """
+    counts = table["label"].value_counts() if per_class else pd.Series([len(table)])
+    if not len(table) or total < counts.max():
+        raise ValueError(
+            "The total counts the originals, so it is at least their number, and there must be "
+            f"one. Received: total={total} for {counts.max() if len(table) else 0:,} images"
+            f"{' of a class' * per_class}"
+        )
+    return int((total - counts).sum())
+
+
 def plan(table: pd.DataFrame, total: int, seed: int = 1, per_class: bool = False) -> pd.DataFrame:
     """Decides which image is drawn from how often.
 
@@ -112,13 +137,8 @@ def plan(table: pd.DataFrame, total: int, seed: int = 1, per_class: bool = False
     Raises:
         ValueError: If there are more images than the total already, or none at all.
     """
+    count_missing(table, total, per_class)
     groups = [rows for _, rows in table.groupby("label")] if per_class else [table]
-    most = max((len(rows) for rows in groups), default=0)
-    if not most or total < most:
-        raise ValueError(
-            "The total counts the originals, so it is at least their number, and there must be "
-            f"one. Received: total={total} for {most:,} images{' of a class' * per_class}"
-        )
     drawn = []
     for rows in groups:
         order = np.random.default_rng(seed).permutation(len(rows))

@@ -12,16 +12,20 @@ import hashlib
 import io
 import os
 import random
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from Augmentor import Operations
 from joblib import Parallel, delayed
 
 from helpers.images import SIDE, read_image
+
+with warnings.catch_warnings():  # new Pythons complain of the escapes in its texts
+    warnings.simplefilter("ignore")
+    from Augmentor import Operations
 
 # They turn and mirror about the centre, so that black around a cell stays black.
 _CENTRED = (Operations.Flip, Operations.Rotate, Operations.RotateStandard)

@@ -1,0 +1,299 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from helpers import augment_files, augmentation, cnmc, leaks, profiles, sampler
+
+
+def cell(seed: int) -> np.ndarray:
+    """A noisy oval on black, out of the centre, each of its own."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:450, :450] - 225 + rng.uniform(-12, 12, 2)[:, None, None]
+    inside = (rows / rng.uniform(60, 110)) ** 2 + (columns / rng.uniform(60, 110)) ** 2 < 1
+    return (inside[..., None] * rng.integers(40, 90, (450, 450, 3))).astype("uint8")
+
+
+def make_table(folder: Path, count: int = 6) -> pd.DataFrame:
+    """Two cells of ALL for each of HEM, of one subject each; the last third is for testing."""
+    rows = []
+    for n in range(count):
+        label, part = ("HEM" if n % 3 == 0 else "ALL"), ("test" if n >= count * 2 / 3 else "train")
+        subject = f"{'H' * (label == 'HEM')}{n + 1}"
+        path = folder / part / label.lower() / f"UID_{subject}_1_1_{label.lower()}.bmp"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(cnmc.to_bmp(cell(n)))
+        rows.append((str(path), label, subject, subject, part))
+    return pd.DataFrame(rows, columns=["path", "label", "subject", "linked_subject", "split"])
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    return make_table(tmp_path_factory.mktemp("cells"))
+
+
+@pytest.fixture(scope="module")
+def train(table):
+    return table[table["split"] == "train"]
+
+
+def contents(folder: Path) -> dict[str, str]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {
+        p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files
+    }
+
+
+class TestApply:
+    @pytest.mark.parametrize("seed", range(8))
+    def test_when_only_the_cell_is_turned_then_no_pixel_differs_from_turning_all(self, seed):
+        image, key = Image.fromarray(cell(seed)), f"key {seed}"
+        with sampler._seeded(key):
+            whole = image
+            for operation in sampler.rotations_and_flips():
+                if random.random() < operation.probability:
+                    (whole,) = operation.perform_operation([whole])
+        ours = sampler.apply(image, sampler.rotations_and_flips(), key)
+        np.testing.assert_array_equal(np.asarray(ours), np.asarray(whole))
+
+    @pytest.mark.parametrize("asked", [0.0, 0.07, 0.5, 0.93, 1.0])
+    def test_when_a_probability_is_asked_then_it_is_done_that_often(self, asked):
+        image = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(2, 2, 3))
+        flip = [sampler.Operations.Flip(asked, "LEFT_RIGHT")]
+        before = np.asarray(image)
+        done = sum(
+            not np.array_equal(sampler.apply(image, flip, str(n)), before) for n in range(2000)
+        )
+        assert abs(done / 2000 - asked) <= 3.5 * np.sqrt(asked * (1 - asked) / 2000)
+
+    def test_when_a_cell_is_turned_then_its_size_stays(self):
+        before = np.asarray(Image.fromarray(cell(3)))
+        for n in range(10):
+            after = sampler.apply(Image.fromarray(cell(3)), sampler.rotations_and_flips(), str(n))
+            area = np.asarray(after).any(axis=2).sum() / before.any(axis=2).sum()
+            assert abs(area - 1) < 0.02
+
+    def test_when_an_operation_zooms_then_it_sees_the_whole_image(self):
+        zoom = sampler.Operations.Zoom(1.0, 1.5, 1.5)
+        whole = zoom.perform_operation([Image.fromarray(cell(1))])[0]
+        ours = sampler.apply(Image.fromarray(cell(1)), [zoom], "any")
+        np.testing.assert_array_equal(np.asarray(ours), np.asarray(whole))
+
+    def test_when_an_image_is_drawn_then_the_callers_chances_are_untouched(self):
+        random.seed(4)
+        expected = random.random()
+        random.seed(4)
+        sampler.apply(Image.fromarray(cell(0)), sampler.rotations_and_flips(), "any")
+        assert random.random() == expected
+
+    def test_when_an_image_is_black_then_it_stays_black(self):
+        black = Image.new("RGB", (450, 450))
+        assert sampler.apply(black, sampler.rotations_and_flips(), "any").getbbox() is None
+
+
+class TestPlan:
+    def test_when_a_total_is_asked_then_originals_count(self, train):
+        assert len(augmentation.plan(train, 11)) == 11 - len(train)
+
+    def test_when_copies_are_shared_out_then_evenly(self, train):
+        copies = augmentation.plan(train, 5 * len(train) + 2)["path"].value_counts()
+        assert set(copies) == {4, 5}
+
+    def test_when_classes_are_balanced_then_each_reaches_the_total(self, train):
+        drawn = augmentation.plan(train, 5, per_class=True)["label"].value_counts()
+        assert (drawn + train["label"].value_counts()).to_dict() == {"ALL": 5, "HEM": 5}
+
+    def test_when_the_total_grows_then_it_adds_to_the_smaller_one(self, train):
+        small, large = augmentation.plan(train, 9), augmentation.plan(train, 13)
+        pd.testing.assert_frame_equal(small, large[: len(small)])
+
+    @pytest.mark.parametrize("total", [3, 0, -1])
+    def test_when_the_total_is_too_small_then_it_is_refused(self, train, total):
+        with pytest.raises(ValueError, match=f"Received: total={total} for 4 images"):
+            augmentation.plan(train, total)
+
+
+class TestAugment:
+    def test_when_images_are_drawn_then_their_rows_name_their_source(self, train, tmp_path):
+        drawn = augmentation.augment(train, tmp_path, 7)
+        assert len(drawn) == 3
+        for row in drawn.itertuples():
+            assert Path(row.path).name.startswith(f"{Path(row.source).stem}_augmented_1")
+            original = train.set_index("path").loc[row.source]
+            assert (row.label, row.linked_subject) == tuple(original[["label", "linked_subject"]])
+            assert row.sha256 == hashlib.sha256(Path(row.path).read_bytes()).hexdigest()
+
+    def test_when_files_are_written_then_they_have_the_form_of_the_data_sets(self, train, tmp_path):
+        path = Path(augmentation.augment(train, tmp_path, 5)["path"][0])
+        assert path.read_bytes() == cnmc.to_bmp(cnmc.read_image(path))
+        assert path.stat().st_size == sampler.FILE_BYTES
+
+    def test_when_workers_differ_then_no_byte_does(self, train, tmp_path):
+        for workers in (1, 2):
+            augmentation.augment(train, tmp_path / str(workers), 40, workers=workers)
+        assert contents(tmp_path / "1") == contents(tmp_path / "2")
+        assert len(set(contents(tmp_path / "1").values())) == 36
+
+    def test_when_the_seed_differs_then_so_do_the_images(self, train, tmp_path):
+        digests = [
+            set(augmentation.augment(train, tmp_path / str(seed), 8, seed)["sha256"])
+            for seed in (1, 2)
+        ]
+        assert not digests[0] & digests[1]
+
+    def test_when_files_are_there_then_only_the_missing_are_drawn(self, train, tmp_path):
+        drawn = augmentation.augment(train, tmp_path, 8)
+        before, times = contents(tmp_path), {p: os.stat(p).st_mtime_ns for p in drawn["path"]}
+        Path(drawn["path"][0]).unlink()
+        (tmp_path / "all" / ".partial-1-x.bmp").write_bytes(b"half")
+        augmentation.augment(train, tmp_path, 8)
+        assert contents(tmp_path) == before
+        assert [p for p in drawn["path"] if os.stat(p).st_mtime_ns != times[p]] == [
+            drawn["path"][0]
+        ]
+
+    def test_when_the_index_sees_augmented_images_then_it_refuses_them(self, train, tmp_path):
+        augmentation.augment(train, tmp_path, 5)
+        with pytest.raises(ValueError, match="augmented"):
+            cnmc.index(tmp_path)
+
+
+class TestBadInput:
+    def test_when_a_row_is_not_for_training_then_it_is_refused(self, table, tmp_path):
+        with pytest.raises(ValueError, match=r"Only training images.*Received: {'test': 2}"):
+            augmentation.augment(table, tmp_path, 20)
+        assert not list(tmp_path.rglob("*.bmp"))
+
+    def test_when_the_disk_is_too_small_then_nothing_is_written(self, train, tmp_path):
+        with pytest.raises(OSError, match=r"need .* GB of disk.*GB free"):
+            augmentation.augment(train, tmp_path / "new", 10**12)
+        assert not (tmp_path / "new").exists()
+
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_when_an_image_is_damaged_then_it_is_named(self, tmp_path, workers):
+        table = make_table(tmp_path / "in", 3)[:2]
+        Path(table["path"][1]).write_bytes(cnmc.to_bmp(cell(0))[:-5])
+        with pytest.raises(cnmc.ImageError, match=r"UID_2_1_1_all\.bmp: truncated"):
+            augmentation.augment(table, tmp_path / "out", 40, workers=workers)
+
+    def test_when_two_images_of_a_class_have_one_name_then_they_are_refused(self, train, tmp_path):
+        twice = pd.concat([train, train])
+        with pytest.raises(ValueError, match="same name"):
+            augmentation.augment(twice, tmp_path, 30)
+
+
+class TestPrepare:
+    @pytest.fixture
+    def profile(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("CNMC_WORK", str(tmp_path))
+        return profiles.Profile("tiny", 32, (3, 3), 6, 9, 1, 0.1)
+
+    def test_when_prepared_then_only_the_training_part_grows(self, table, profile):
+        found = augmentation.prepare(table, profile)
+        assert Counter(found["split"]) == {"train": 9, "test": 2}
+        assert found["source"].notna().sum() == 5
+        pd.testing.assert_frame_equal(found[: len(table)][table.columns], table)
+        leaks.check_split(found)
+
+    def test_when_prepared_again_then_the_same_comes_from_the_cache(
+        self, table, profile, monkeypatch
+    ):
+        first = augmentation.prepare(table, profile)
+        monkeypatch.setattr(augmentation, "augment", None)
+        pd.testing.assert_frame_equal(augmentation.prepare(table, profile), first)
+        assert [p for p in first["path"] if not Path(p).is_file()] == []
+
+    def test_when_the_training_part_is_large_enough_then_nothing_is_drawn(self, table, profile):
+        small = profiles.Profile("tiny", 32, (3, 3), 6, 4, 1, 0.1)
+        found = augmentation.prepare(table, small)
+        assert len(found) == len(table)
+        assert found["source"].isna().all()
+
+
+class TestFolders:
+    @pytest.fixture
+    def split(self, tmp_path):
+        make_table(tmp_path / "split", 6)
+        return tmp_path / "split"
+
+    def test_when_a_split_is_augmented_then_its_train_folder_is_whole(self, split, tmp_path):
+        found = augment_files.augment_folders(split, tmp_path / "out", 10)
+        files = list((tmp_path / "out" / "train").rglob("*.bmp"))
+        assert sorted(map(str, files)) == sorted(found["path"])
+        assert len(files) == 10
+        assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+            "augment.json",
+            "train",
+            "train.csv",
+        ]
+
+    def test_when_the_table_is_read_then_paths_are_relative_to_it(self, split, tmp_path):
+        augment_files.augment_folders(split, tmp_path / "out", 10, how="hardlink")
+        listed = pd.read_csv(tmp_path / "out" / "train.csv")
+        named = pd.concat([listed["path"], listed["source"].dropna()])
+        assert [n for n in named if not (tmp_path / "out" / n).is_file()] == []
+
+    def test_when_killed_and_run_again_then_nothing_is_lost_or_doubled(self, split, tmp_path):
+        augment_files.augment_folders(split, tmp_path / "whole", 60)
+        command = [sys.executable, "-m", "helpers", "augment", split, tmp_path / "out"]
+        with subprocess.Popen([*map(str, command), "--total", "60", "--seed", "1"]) as process:
+            while len(list(tmp_path.glob("out.partial/train/*/*_augmented_*.bmp"))) < 10:
+                assert process.poll() is None
+                time.sleep(0.002)
+            process.send_signal(signal.SIGKILL)
+        assert not (tmp_path / "out").exists()
+        augment_files.augment_folders(split, tmp_path / "out", 60)
+        assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+        assert not (tmp_path / "out.partial").exists()
+
+    def test_when_settings_change_then_the_work_begins_anew(self, split, tmp_path):
+        partial = tmp_path / "out.partial"
+        (partial / "train" / "all").mkdir(parents=True)
+        (partial / "augment.json").write_text('{"seed": 8}')
+        (partial / "train" / "all" / "old.bmp").write_bytes(b"old")
+        augment_files.augment_folders(split, tmp_path / "out", 6)
+        assert len(list((tmp_path / "out").rglob("*.bmp"))) == 6
+
+    def test_when_there_is_no_split_then_it_says_how_to_make_one(self, tmp_path):
+        (tmp_path / "in").mkdir()
+        with pytest.raises(FileNotFoundError, match="helpers split"):
+            augment_files.augment_folders(tmp_path / "in", tmp_path / "out", 6)
+
+    def test_when_a_class_is_missing_then_it_is_named(self, split, tmp_path):
+        for path in (split / "train" / "hem").iterdir():
+            path.unlink()
+        with pytest.raises(ValueError, match="both classes"):
+            augment_files.augment_folders(split, tmp_path / "out", 6)
+
+    def test_when_the_output_is_inside_the_input_then_it_is_refused(self, split):
+        with pytest.raises(ValueError, match="outside the input"):
+            augment_files.augment_folders(split, split / "out", 6)
+
+    def test_when_the_output_is_not_empty_then_it_is_untouched(self, split, tmp_path):
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "mine.txt").write_text("mine")
+        with pytest.raises(FileExistsError, match="nothing was changed"):
+            augment_files.augment_folders(split, tmp_path / "out", 6)
+
+    def test_when_the_work_folder_is_anothers_then_it_is_untouched(self, split, tmp_path):
+        (tmp_path / "out.partial").mkdir()
+        (tmp_path / "out.partial" / "mine.txt").write_text("mine")
+        with pytest.raises(FileExistsError, match="another origin"):
+            augment_files.augment_folders(split, tmp_path / "out", 6)
+
+    def test_when_the_disk_is_too_small_then_nothing_is_written(self, split, tmp_path):
+        with pytest.raises(OSError, match="GB of disk"):
+            augment_files.augment_folders(split, tmp_path / "out", 10**12)
+        assert not list(tmp_path.glob("out*"))
