@@ -110,6 +110,26 @@ def split(
 
 
 @app.command()
+def augment(
+    source: In,
+    target: Out,
+    total: Annotated[int, typer.Option(help="Training images in the end, originals included.")],
+    seed: Seed = 1,
+    per_class: Annotated[
+        bool, typer.Option("--per-class", help="As many of each class: balances them.")
+    ] = False,
+    how: How = "copy",
+) -> None:
+    """Copies the `train` folder of a split and adds turned, mirrored cells."""
+    from helpers import augment_files
+
+    table = augment_files.augment_folders(source, target, total, seed, per_class=per_class, how=how)
+    drawn = table["source"].notna().groupby(table["label"]).sum()
+    for label, count in table["label"].value_counts().items():
+        typer.echo(f"train      {label:<4} {count:>7,} images, {drawn[label]:,} of them augmented")
+
+
+@app.command()
 def series(
     profile: Annotated[str, typer.Argument(help="smoke, workshop or paper.")] = "smoke",
     only: Annotated[list[str] | None, typer.Argument(help="Such as 01 02; else all.")] = None,

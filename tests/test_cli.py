@@ -192,3 +192,32 @@ class TestSplit:
         code, _, told = run("split", cells, tmp_path / "out", "--by", "subject")
         assert code == 0
         assert "both sides" not in told
+
+
+class TestAugment:
+    @pytest.fixture
+    def divided(self, run, cells, tmp_path):
+        run("split", cells, tmp_path / "split", "--ratio", "0.8", "--seed", "1")
+        return tmp_path / "split"
+
+    def test_when_a_split_is_augmented_then_each_class_is_counted(self, run, divided, tmp_path):
+        code, out, _ = run("augment", divided, tmp_path / "out", "--total", "20", "--seed", "2")
+        assert code == 0
+        assert len(list((tmp_path / "out" / "train").rglob("*.bmp"))) == 20
+        assert sum(map(int, re.findall(r"(\d+) of them augmented", out))) == 4
+
+    def test_when_classes_are_to_be_balanced_then_they_are(self, run, divided, tmp_path):
+        code, out, _ = run("augment", divided, tmp_path / "out", "--total", "11", "--per-class")
+        assert code == 0
+        assert re.findall(r"(\w+) +(\d+) images, 3 of", out) == [("ALL", "11"), ("HEM", "11")]
+
+    def test_when_there_is_no_split_then_one_line_says_how_to_make_one(self, run, cells, tmp_path):
+        code, _, told = run("augment", cells, tmp_path / "out", "--total", "30")
+        assert code == 1
+        assert re.fullmatch(r"Error: .*python -m helpers split.*Received: .*\n", told)
+
+    def test_when_the_disk_is_too_small_then_nothing_is_written(self, run, divided, tmp_path):
+        code, _, told = run("augment", divided, tmp_path / "out", "--total", "1000000000000")
+        assert code == 1
+        assert "GB of disk" in told
+        assert not (tmp_path / "out").exists()
