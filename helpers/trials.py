@@ -1,0 +1,71 @@
+"""Many small trainings, a few at a time: what a comparison over seeds is made of."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Hashable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from helpers.profiles import work_dir
+
+if TYPE_CHECKING:
+    from helpers.training import Run
+
+Key = TypeVar("Key", bound=Hashable)
+SMALL = 64  # px: up to here a network leaves most of a CPU idle, and building it takes longest
+MOST = 4  # processes; each takes about 1 GB of memory
+
+
+def train_all(
+    jobs: Mapping[Key, Mapping[str, Any]], workers: int | None = None, *, labels: bool = True
+) -> dict[Key, Run]:
+    """Trains, or loads, one network per job.
+
+    Args:
+        jobs: The arguments of `training.train` per job, all by name.
+        workers: Processes that train at the same time. Their number changes no result. By
+            default one per processor, up to four; one where images are large, jobs are few or a
+            GPU is there.
+        labels: Whether jobs are for `training.train`; False: for `pretraining.pretrain`.
+
+    Returns:
+        The run of each job, in their order.
+
+    Raises:
+        ValueError: If the arguments of a job cannot work; as in `training.train`.
+    """
+    make = _train if labels else _pretrain
+    count = _default_workers(jobs) if workers is None else workers
+    if count > 1:
+        from joblib import Parallel, delayed
+
+        # The processes train; each run is then loaded from its folder.
+        work = str(work_dir())
+        Parallel(n_jobs=count)(delayed(_elsewhere)(make, work, dict(job)) for job in jobs.values())
+    return {key: make(**job) for key, job in jobs.items()}
+
+
+def _default_workers(jobs: Mapping[Any, Mapping[str, Any]]) -> int:
+    from helpers.accelerators import choose_accelerator
+
+    sides = [job.get("image_size") or job["profile"].image_size for job in jobs.values()]
+    if len(jobs) < 4 or max(sides) > SMALL or choose_accelerator().kind == "GPU":
+        return 1
+    return min(os.cpu_count() or 1, MOST)
+
+
+def _elsewhere(make: Callable[..., Run], work: str, job: dict[str, Any]) -> None:
+    os.environ["CNMC_WORK"] = work
+    make(**job)
+
+
+def _train(**job: Any) -> Run:
+    from helpers import training
+
+    return training.train(**job)
+
+
+def _pretrain(**job: Any) -> Run:
+    from helpers import pretraining
+
+    return pretraining.pretrain(**job)
