@@ -22,6 +22,10 @@ In = Annotated[Path, typer.Argument(metavar="IN", help="Folder of the images.")]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.")]
 By = Annotated[Literal["image", "subject"], typer.Option(help="By image, the paper's way, leaks.")]
 How = Annotated[Literal["copy", "hardlink", "symlink"], typer.Option(help="How images get there.")]
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A saved network, .keras.")]
+Data = Annotated[Path, typer.Argument(metavar="DATA", help="Folder of the images.")]
+To = Annotated[Path | None, typer.Option(help="Where to write; default: data/evaluations/….")]
+Threshold = Annotated[float, typer.Option(help="A cell is called ALL above it.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same result.")]
 
 
@@ -107,6 +111,53 @@ def split(
         typer.echo(f"{part:<10} {label:<4} {len(rows):>7,} images")
     if by == "image":
         _tell("Cells of one subject are on both sides: scores will be too good. See --by subject.")
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    data: Data,
+    out: To = None,
+    part: Annotated[
+        Literal["training", "preliminary"] | None,
+        typer.Option(help="Default: the preliminary set where there is one."),
+    ] = None,
+    threshold: Threshold = 0.5,
+    draws: Annotated[int, typer.Option(help="Bootstrap draws of the intervals.")] = 2_000,
+    seed: Seed = 0,
+) -> None:
+    """Scores a saved network on labelled images, and writes a report."""
+    from helpers import evaluation, report
+
+    target = out or _new_evaluation(model, data)
+    scores = report.evaluate_model(
+        model, data, target, part=part, threshold=threshold, draws=draws, seed=seed
+    )
+    for metric in ("accuracy", "weighted_f1", "sensitivity", "specificity", "roc_auc"):
+        typer.echo(evaluation.in_words(scores, metric))
+    typer.echo(f"Report, scores, predictions and model card: {target / 'report.html'}")
+    _tell("Not for diagnosis.")
+
+
+@app.command()
+def predict(model: Model, data: Data, out: To = None, threshold: Threshold = 0.5) -> None:
+    """Judges images without labels, such as the final test set."""
+    from helpers import report
+
+    target = out or _new_evaluation(model, data)
+    judged = report.predict_images(model, data, target, threshold)
+    for label, rows in judged.groupby("called"):
+        typer.echo(f"called {label}: {len(rows):>7,} of {len(judged):,} images")
+    typer.echo(f"One row per image: {target / 'predictions.csv'}")
+    _tell("Not for diagnosis.")
+
+
+def _new_evaluation(model: Path, data: Path) -> Path:
+    """Names a folder after the network (its run, if it is in one) and the images."""
+    from helpers import profiles
+
+    name = model.resolve().parent.name if model.stem == "model" else model.stem
+    return profiles.work_dir() / "evaluations" / f"{name}-{data.resolve().name}"
 
 
 @app.command()

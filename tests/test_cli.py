@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import kagglehub
 import numpy as np
@@ -192,6 +193,65 @@ class TestSplit:
         code, _, told = run("split", cells, tmp_path / "out", "--by", "subject")
         assert code == 0
         assert "both sides" not in told
+
+
+@pytest.fixture(scope="session")
+def network(tmp_path_factory):
+    """A saved network that calls bright cells ALL."""
+    import keras
+
+    inputs = keras.Input((8, 8, 3))
+    bright = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(bright))
+    model.layers[-1].set_weights([np.array([[-9.0, 9.0]] * 3), np.array([12.0, -12.0])])
+    path = tmp_path_factory.mktemp("network") / "bright.keras"
+    model.save(path)
+    return path
+
+
+class TestEvaluate:
+    def test_when_a_network_is_scored_then_all_four_files_are_there(
+        self, run, cells, network, tmp_path
+    ):
+        code, out, told = run("evaluate", network, cells, "--out", tmp_path / "out")
+        assert code == 0
+        assert re.search(r"^accuracy 0\.\d+ \(95 % interval over subjects .*; 20 cells", out, re.M)
+        assert "Not for diagnosis." in told
+        names = {path.name for path in (tmp_path / "out").iterdir()}
+        assert names == {"predictions.csv", "metrics.json", "model_card.md", "report.html"}
+
+    def test_when_no_folder_is_named_then_it_is_under_the_work_folder(self, run, cells, network):
+        code, out, _ = run("evaluate", network, cells, "--draws", "20")
+        assert code == 0
+        assert str(Path("work", "evaluations", "bright-cells", "report.html")) in out
+
+    def test_when_the_model_is_missing_then_one_line_says_so(self, run, cells):
+        code, out, told = run("evaluate", "nowhere.keras", cells)
+        assert (code, out) == (1, "")
+        assert re.fullmatch(r"Error: .*\.keras file.*Received: 'nowhere.keras'\n", told)
+
+    def test_when_the_final_set_is_to_be_scored_then_it_is_a_usage_error(self, run, cells, network):
+        code, _, told = run("evaluate", network, cells, "--part", "final")
+        assert code == 2
+        assert "preliminary" in told
+
+
+class TestPredict:
+    def test_when_images_have_no_labels_then_each_is_judged(self, run, network, tmp_path):
+        folder = tmp_path / "data" / "C-NMC_test_final_phase_data"
+        folder.mkdir(parents=True)
+        for name, light in (("10", 230), ("2", 20)):
+            Image.fromarray(np.full((600, 600, 3), light, np.uint8)).save(folder / f"{name}.bmp")
+        code, out, _ = run("predict", network, tmp_path / "data", "--out", tmp_path / "out")
+        assert code == 0
+        assert re.search(r"called ALL: +1 of 2 images", out)
+        lines = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
+        assert [line.split(",")[::2] for line in lines[1:]] == [["2.bmp", "HEM"], ["10.bmp", "ALL"]]
+
+    def test_when_there_are_no_images_then_one_line_says_so(self, run, network, tmp_path):
+        code, _, told = run("predict", network, tmp_path)
+        assert code == 1
+        assert re.fullmatch(r"Error: Expected images .*\n", told)
 
 
 class TestAugment:
