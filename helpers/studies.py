@@ -12,8 +12,10 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
-from helpers import cnmc
+from helpers import bootstrap, cnmc, metrics
+from helpers.comparing import holm
 from helpers.partition import split_by_subject
+from helpers.predictions import check, only_part, sample
 
 JUDGED, VALIDATION = 0.25, 0.15  # shares of the images that remain without the test part
 HELPS, HARMS, OPEN = "helps", "harms", "not shown"
@@ -79,26 +81,33 @@ def keep_subjects(draw: pd.DataFrame, share: float, seed: int = 0) -> pd.DataFra
 
 
 def score(predictions: pd.DataFrame) -> dict[str, float]:
-    """Scores the rows of the part "test".
+    """Scores the part that judges, "test".
 
     Args:
-        predictions: Rows with `label`, `split` and `probability` of ALL.
+        predictions: Rows with `label`, `linked_subject`, `split` and `probability` of ALL.
 
     Returns:
-        Weighted F1 at the threshold 0.5 (the challenge's score) and the area under the ROC curve.
+        Every score of `metrics.NAMES`, without intervals: those come from the seeds.
     """
-    from sklearn.metrics import f1_score, roc_auc_score
+    cells = sample(check(only_part(predictions, "test")))
+    return dict(zip(metrics.NAMES, bootstrap.score(cells).tolist(), strict=True))
 
-    rows = predictions[predictions["split"] == "test"]
-    sick, sure = rows["label"] == "ALL", rows["probability"]
-    return {
-        "weighted F1": float(f1_score(sick, sure > 0.5, average="weighted")),
-        "AUC": float(roc_auc_score(sick, sure)),
-    }
+
+def score_all(judged: Mapping[tuple[str, int], pd.DataFrame]) -> pd.DataFrame:
+    """Scores many predictions.
+
+    Args:
+        judged: Predictions by variant and seed.
+
+    Returns:
+        One row per variant and seed with `variant`, `seed` and the scores of `score`.
+    """
+    rows = [{"variant": v, "seed": seed} | score(rows) for (v, seed), rows in judged.items()]
+    return pd.DataFrame(rows)
 
 
 def compare(
-    scores: pd.DataFrame, baseline: str, metric: str = "weighted F1", level: float = 0.95
+    scores: pd.DataFrame, baseline: str, metric: str = "roc_auc", level: float = 0.95
 ) -> pd.DataFrame:
     """Compares every variant with the baseline, seed by seed.
 
@@ -109,7 +118,7 @@ def compare(
     Args:
         scores: One row per `variant` and `seed`, with the metric.
         baseline: The variant to compare with.
-        metric: The column to compare.
+        metric: The column to compare, one of `metrics.NAMES`.
         level: Of the interval, between 0 and 1.
 
     Returns:
@@ -156,12 +165,12 @@ def _judge(differences: pd.Series, level: float) -> dict[str, float | str]:
     }
 
 
-def say(comparison: pd.DataFrame, metric: str = "weighted F1") -> list[str]:
+def say(comparison: pd.DataFrame, metric: str = "roc_auc") -> list[str]:
     """Puts the verdicts into words, one line per variant.
 
     Args:
         comparison: As from `compare`.
-        metric: What was compared.
+        metric: What was compared, one of `metrics.NAMES`.
 
     Returns:
         The lines, without the baseline's.
@@ -173,8 +182,8 @@ def say(comparison: pd.DataFrame, metric: str = "weighted F1") -> list[str]:
     }
     rows = comparison.dropna(subset=["difference"])
     return [
-        f"{row.Index}: {metric} {row.difference:+.3f} ({row.low:+.3f} to {row.high:+.3f}, "
-        f"{row.seeds} seeds): {meaning[row.verdict]}"
+        f"{row.Index}: {metrics.LABELS[metric]} {row.difference:+.3f} "
+        f"({row.low:+.3f} to {row.high:+.3f}, {row.seeds} seeds): {meaning[row.verdict]}"
         for row in rows.itertuples()
     ]
 
@@ -189,13 +198,8 @@ def adjust(comparisons: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         One row per question and variant, without the baselines, with `p` corrected by Holm's method
         and the verdict that it leaves.
     """
-    from statsmodels.stats.multitest import multipletests
-
     asked = [table.assign(question=name).reset_index() for name, table in comparisons.items()]
     rows = pd.concat(asked).dropna(subset=["difference"]).set_index(["question", "variant"])
-    known = rows["p"].notna()
-    rows["p_holm"] = np.nan
-    if known.any():
-        rows.loc[known, "p_holm"] = multipletests(rows.loc[known, "p"], method="holm")[1]
+    rows["p_holm"] = holm(rows["p"])
     left = rows["verdict"].where(rows["p_holm"] < 0.05, OPEN)
     return rows.assign(after_correction=left)

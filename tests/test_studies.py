@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import ttest_rel
-from sklearn.metrics import accuracy_score, f1_score
+from sklearn.metrics import f1_score
 
 from helpers import leaks, studies
 
@@ -24,7 +24,7 @@ def make_split(subjects=12):
 
 def make_scores(**variants):
     rows = [(v, seed, x) for v, values in variants.items() for seed, x in enumerate(values)]
-    return pd.DataFrame(rows, columns=["variant", "seed", "weighted F1"])
+    return pd.DataFrame(rows, columns=["variant", "seed", "roc_auc"])
 
 
 def test_when_subjects_are_drawn_then_nobody_of_the_test_part_is_among_them():
@@ -61,12 +61,19 @@ def test_when_a_share_of_subjects_is_kept_then_smaller_shares_are_nested():
 def test_when_scored_then_only_the_judging_part_counts():
     rows = make_split().assign(probability=lambda t: np.where(t["label"] == "ALL", 0.9, 0.1))
     rows.loc[rows["split"] != "test", "probability"] = 0.5
-    assert studies.score(rows) == {"weighted F1": 1.0, "AUC": 1.0}
+    assert (studies.score(rows)["weighted_f1"], studies.score(rows)["roc_auc"]) == (1.0, 1.0)
     rows["probability"] = 0.9
     truth = rows.query("split == 'test'")["label"] == "ALL"
-    assert studies.score(rows)["AUC"] == 0.5
+    assert studies.score(rows)["roc_auc"] == 0.5
     expected = f1_score(truth, truth | True, average="weighted")
-    assert studies.score(rows)["weighted F1"] == expected < accuracy_score(truth, truth | True)
+    assert studies.score(rows)["weighted_f1"] == pytest.approx(expected)
+
+
+def test_when_many_are_scored_then_each_row_says_whose_it_is():
+    rows = make_split().assign(probability=0.9)
+    table = studies.score_all({("a", 1): rows, ("b", 1): rows})
+    assert table["variant"].tolist() == ["a", "b"]
+    assert table["roc_auc"].tolist() == [0.5, 0.5]
 
 
 class TestCompare:
