@@ -8,14 +8,20 @@ that is shuffled as it is read could not take up the order of epoch 57 without e
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
 
-from helpers import cnmc, runs
+from helpers import cnmc, pipelines, runs
+from helpers.profiles import work_dir
+
+QUIET = 30.0  # s without a line while images are read
 
 
 class Batches(keras.utils.PyDataset):
@@ -26,14 +32,23 @@ class Batches(keras.utils.PyDataset):
         rows: Rows with `label`.
         batch_size: Entries per batch.
         seed: Shuffles anew for each epoch; None: the order of the rows.
+        jitter: Changes the colours anew for each epoch, as by `draw_gains`; needs a seed.
     """
 
-    def __init__(self, path: Path, rows: pd.DataFrame, batch_size: int, seed: int | None = None):
+    def __init__(
+        self,
+        path: Path,
+        rows: pd.DataFrame,
+        batch_size: int,
+        seed: int | None = None,
+        jitter: float = 0.0,
+    ):
         super().__init__()
         self.entries = np.load(path, mmap_mode="r")
         self.labels = rows["label"].map(cnmc.CLASSES.index).to_numpy(np.int32)
         self.batch_size = batch_size
         self.seed = seed
+        self.jitter = jitter
         self.start_epoch(0)
 
     def start_epoch(self, epoch: int) -> None:
@@ -41,6 +56,7 @@ class Batches(keras.utils.PyDataset):
         self.order = np.arange(len(self.labels))
         if self.seed is not None:
             np.random.default_rng((self.seed, epoch)).shuffle(self.order)
+            self.gains = draw_gains(len(self.order), self.jitter, self.seed, epoch)
 
     def __len__(self) -> int:
         """Counts the batches."""
@@ -49,19 +65,89 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Reads one batch."""
         chosen = self.order[number * self.batch_size :][: self.batch_size]
-        return self.entries[chosen], self.labels[chosen]
+        entries = self.entries[chosen]
+        return entries * self.gains[chosen] if self.jitter else entries, self.labels[chosen]
 
 
-def keep(path: Path, batches: Iterable[np.ndarray], shape: tuple[int, ...]) -> None:
+def draw_gains(count: int, jitter: float, seed: int, epoch: int = 0) -> np.ndarray:
+    """Draws a factor for each colour of each image: another stain, another lamp.
+
+    Args:
+        count: Number of images.
+        jitter: Standard deviation of the factors about 1; none is more than twice as far off.
+        seed: Same seed and epoch, same factors.
+        epoch: Number of the epoch.
+
+    Returns:
+        Factors of shape (count, 1, 1, 3).
+
+    Example:
+        >>> draw_gains(1, 0.1, seed=1).shape
+        (1, 1, 1, 3)
+    """
+    draws = np.random.default_rng((seed, epoch, 1)).standard_normal((count, 1, 1, 3))
+    return (1 + jitter * draws.clip(-2, 2)).astype(np.float32)
+
+
+def keep_images(rows: pd.DataFrame, size: int, report: Callable[[str], Any] | None = None) -> Path:
+    """Decodes the images of a table once for all trainings that take them at that size.
+
+    The file lies in the folder `pixels` of the work folder (13 GB for the whole of the paper's
+    setting); it can be deleted whenever nothing trains.
+
+    Args:
+        rows: Rows with `path`.
+        size: Side of the images in px.
+        report: Takes a line now and then while it lasts.
+
+    Returns:
+        The `.npy` file, with one image per row.
+    """
+    contents = rows[[name for name in ("path", "sha256") if name in rows]]
+    description = {
+        "images": runs.table_digest(contents),
+        "size": size,
+        "code": runs.file_digest(Path(pipelines.__file__)),
+        "tensorflow": version("tensorflow"),
+    }
+
+    def make(folder: Path) -> None:
+        images = pipelines.make_dataset(contents, size, batch_size=100, cache=False)
+        keep(folder / "images.npy", images, (len(rows), size, size, 3), report)
+
+    return runs.make_once(work_dir() / "pixels", description, make) / "images.npy"
+
+
+def keep(
+    path: Path,
+    batches: Iterable[np.ndarray],
+    shape: tuple[int, ...],
+    report: Callable[[str], Any] | None = None,
+) -> None:
     """Writes batches to a file as they come, unless the file is there.
 
     Args:
         path: The `.npy` file to write.
         batches: Arrays of float32, together of the shape given.
         shape: Number of entries, then the shape of one.
+        report: Takes a line now and then while it lasts.
     """
     if not path.exists():
-        runs.write_atomic(path, lambda partial: _write(partial, batches, shape))
+        told = _tell(batches, shape[0], report) if report else batches
+        runs.write_atomic(path, lambda partial: _write(partial, told, shape))
+
+
+def _tell(
+    batches: Iterable[np.ndarray], total: int, report: Callable[[str], Any]
+) -> Iterator[np.ndarray]:
+    """Reports how far it is, but not of what is done in less than half a minute."""
+    done, last = 0, time.monotonic()
+    for batch in batches:
+        yield batch
+        done += len(batch)
+        if time.monotonic() - last > QUIET:
+            last = time.monotonic()
+            report(f"{done:,} of {total:,} images read")
 
 
 def _write(path: Path, batches: Iterable[np.ndarray], shape: tuple[int, ...]) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 
 from helpers import runs
 
@@ -31,6 +33,19 @@ class StopOnNan(keras.callbacks.Callback):
                 "images hold values that are no numbers. Try a learning rate ten times smaller. "
                 f"Received: learning_rate={rate:g}"
             )
+
+
+@contextmanager
+def clear_memory_error(settings: Mapping[str, Any]) -> Iterator[None]:
+    """Says what to do where a device runs out of memory; `settings` as of `training.train`."""
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise MemoryError(
+            "The device has too little memory for a step. Train with a smaller batch or image, "
+            "or close what else uses the device. Received: "
+            f"batch_size={settings['batch_size']}, image_size={settings['image_size']}"
+        ) from error
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -125,7 +140,8 @@ class WatchTest(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Scores the test part."""
         found = self.model.evaluate(self.batches, verbose=0, return_dict=True)
-        logs.update({f"test_{name}": value for name, value in found.items()})
+        if logs is not None:
+            logs.update({f"test_{name}": value for name, value in found.items()})
 
 
 class Progress(keras.callbacks.Callback):

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from helpers import batches, callbacks, cnmc, kernels, models, pipelines, runs, transfer
+from helpers import batches, callbacks, cnmc, kernels, models, runs, transfer
 from helpers.accelerators import Accelerator
 from helpers.batches import Batches
 
@@ -48,7 +48,7 @@ def fix_seeds(seed: int) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def build(settings: Mapping[str, Any], start: keras.Model | None) -> keras.Model:
+def build(settings: Mapping[str, Any], start: Path | None, accelerator: Accelerator) -> keras.Model:
     """Builds the network, with the weights to start from, and frees what its stage trains."""
     model = models.build(
         settings["model"],
@@ -58,8 +58,10 @@ def build(settings: Mapping[str, Any], start: keras.Model | None) -> keras.Model
         **settings["options"],
     )
     if start is not None:
-        model.set_weights(start.get_weights())
+        model.load_weights(start / "model.keras")
     models.set_trainable(model, settings["stage"])
+    if accelerator.kind == "CPU" and accelerator.devices == 1:
+        kernels.use_fast_kernels(model)
     return model
 
 
@@ -68,37 +70,37 @@ def prepare(
     settings: Mapping[str, Any],
     parts: Mapping[str, pd.DataFrame],
     folder: Path,
+    report: Callable[[str], Any] | None,
 ) -> tuple[keras.Model, dict[str, Batches]]:
     """Returns what is trained and its batches per part.
 
-    That is the network and images; for stage "head" its head and the features of the frozen
-    base, of each augmented image its own.
+    For stage "all" that is the network and images. For the others it is what follows the frozen
+    base, and the base's features: those of each augmented image are its own.
     """
-    base, learner = transfer.divide(model) if settings["stage"] == "head" else (None, model)
-    shape = learner.input_shape[1:]
+    # A second model over the same layers is compiled, so that the network itself stays as it is
+    # saved: without the optimizer, at half the size on disk.
+    base, learner = None, keras.Model(model.inputs, model.outputs)
+    if settings["stage"] != "all":
+        base, learner = transfer.divide(model)
     data = {}
     for part, rows in parts.items():
-        path = folder / f"batches-{part}.npy"
-        images = _read_images(rows, settings)
-        inputs = transfer.features(base, images) if base else images
-        batches.keep(path, inputs, (len(rows), *shape))
-        seed = settings["seed"] if part == "train" else None
-        data[part] = Batches(path, rows, settings["batch_size"], seed)
+        path = batches.keep_images(rows, settings["image_size"], report)
+        is_train = part == "train"
+        jitter = settings["colour_jitter"] if is_train else 0.0
+        if base:
+            gains = batches.draw_gains(len(rows), jitter, settings["seed"])
+            found = transfer.features(base, np.load(path, mmap_mode="r"), gains)
+            path, jitter = folder / f"features-{part}.npy", 0.0
+            batches.keep(path, found, (len(rows), *learner.input_shape[1:]), report)
+        seed = settings["seed"] if is_train else None
+        data[part] = Batches(path, rows, settings["batch_size"], seed, jitter)
     return learner, data
-
-
-def _read_images(rows: pd.DataFrame, settings: Mapping[str, Any]) -> tf.data.Dataset:
-    unlabelled = rows.drop(columns="label")
-    side, size = settings["image_size"], settings["batch_size"]
-    return pipelines.make_dataset(unlabelled, side, batch_size=size, cache=False)
 
 
 def compile_model(
     model: keras.Model, settings: Mapping[str, Any], accelerator: Accelerator
 ) -> None:
     """Compiles with cross-entropy, the optimizer and what the accelerator can do."""
-    if accelerator.kind == "CPU" and accelerator.devices == 1:
-        kernels.use_fast_kernels(model)
     model.compile(
         optimizer=OPTIMIZERS[settings["optimizer"]](settings["learning_rate"]),
         loss="sparse_categorical_crossentropy",
@@ -124,7 +126,7 @@ def fit(
     judge = "test" if settings["select_on"] == "test" else "val"
     checkpoint = callbacks.Checkpoint(folder, judge, settings["patience"])
     done = checkpoint.resume(model)
-    with _clear_memory_error(settings):
+    with callbacks.clear_memory_error(settings):
         model.fit(
             data["train"],
             initial_epoch=settings["epochs"] if checkpoint.is_over else done,
@@ -136,18 +138,6 @@ def fit(
             verbose=0,
         )
     return checkpoint.restore_best(model)
-
-
-@contextmanager
-def _clear_memory_error(settings: Mapping[str, Any]) -> Iterator[None]:
-    try:
-        yield
-    except tf.errors.ResourceExhaustedError as error:
-        raise MemoryError(
-            "The device has too little memory for a step. Train with a smaller batch or image, "
-            "or close what else uses the device. Received: "
-            f"batch_size={settings['batch_size']}, image_size={settings['image_size']}"
-        ) from error
 
 
 def _balance(rows: pd.DataFrame) -> dict[int, float]:
@@ -241,17 +231,10 @@ def save(
     metrics: Mapping[str, Any],
 ) -> None:
     """Writes the four files of a run, and drops the state that only resuming needs."""
-    runs.write_atomic(folder / "model.keras", _without_optimizer(model).save)
+    runs.write_atomic(folder / "model.keras", model.save)
     history.to_csv(folder / "history.csv", index=False)
     predictions.to_csv(folder / "predictions.csv", index=False)
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
     callbacks.discard_state(folder)
-    for path in folder.glob("batches-*.npy"):
+    for path in folder.glob("features-*.npy"):
         path.unlink()
-
-
-def _without_optimizer(model: keras.Model) -> keras.Model:
-    """A copy that predicts the same, at half the size on disk."""
-    copy = type(model).from_config(model.get_config())
-    copy.set_weights(model.get_weights())
-    return copy

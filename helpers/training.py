@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,21 @@ import keras
 import numpy as np
 import pandas as pd
 
-from helpers import batches, callbacks, cnmc, fitting, kernels, models, pipelines, runs, transfer
+from helpers import (
+    batches,
+    callbacks,
+    fitting,
+    kernels,
+    models,
+    networks,
+    pipelines,
+    runs,
+    transfer,
+)
+from helpers import weights as first_weights
 from helpers.accelerators import Accelerator, choose_accelerator
-from helpers.leaks import check_split
 from helpers.profiles import Profile, work_dir
-
-PARTS = ("train", "validation", "test")
+from helpers.training_checks import check_settings, check_table
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,8 @@ def train(
     learning_rate: float | None = None,
     epochs: int | None = None,
     image_size: int | None = None,
-    schedule: str = "constant",
+    schedule: str | None = None,
+    colour_jitter: float | None = None,
     patience: int | None = None,
     class_weights: bool = False,
     select_on: str = "validation",
@@ -93,6 +102,8 @@ def train(
         epochs: Passes over the training part (paper: 100).
         image_size: Side of the images in px.
         schedule: "constant" (paper) or "cosine"; see `callbacks.rate_schedule`.
+        colour_jitter: How much the colours of each training image are changed, anew in each
+            epoch; see `batches.draw_gains` (paper: 0).
         patience: Stops after so many epochs without a better one; None: never (paper).
         class_weights: Whether both classes weigh the same in the loss, whatever their numbers.
         select_on: The part that chooses the best epoch. "test" is the paper's likely protocol,
@@ -120,12 +131,13 @@ def train(
     settings = {
         "model": name,
         "options": options,
-        "image_size": image_size or profile.image_size,
+        "image_size": profile.image_size if image_size is None else image_size,
         "batch_size": profile.batch_size,
-        "epochs": epochs or profile.epochs,
-        "learning_rate": learning_rate or profile.learning_rate,
+        "epochs": profile.epochs if epochs is None else epochs,
+        "learning_rate": profile.learning_rate if learning_rate is None else learning_rate,
         "optimizer": optimizer,
-        "schedule": schedule,
+        "schedule": profile.schedule if schedule is None else schedule,
+        "colour_jitter": profile.colour_jitter if colour_jitter is None else colour_jitter,
         "patience": patience,
         "class_weights": class_weights,
         "select_on": select_on,
@@ -136,16 +148,16 @@ def train(
         "tensorboard": tensorboard,
         "seed": seed,
     }
-    _check_settings(settings)
-    parts = _check_table(table, allow_leaks)
+    check_settings(settings, start_from.metrics["settings"] if start_from else None)
+    parts = check_table(table, allow_leaks)
     accelerator = choose_accelerator(devices)
 
     def make(folder: Path) -> None:
         began = time.monotonic()
         fitting.fix_seeds(seed)
         with accelerator.scope():
-            model = fitting.build(settings, start_from and start_from.load_model())
-            learner, data = fitting.prepare(model, settings, parts, folder)
+            model = fitting.build(settings, start_from.folder if start_from else None, accelerator)
+            learner, data = fitting.prepare(model, settings, parts, folder, report)
             fitting.compile_model(learner, settings, accelerator)
         history = fitting.fit(learner, data, settings, parts, folder, report)
         predictions = fitting.score(learner, data, parts)
@@ -159,60 +171,18 @@ def train(
     return _load(folder, parts)
 
 
-def _check_settings(settings: Mapping[str, Any]) -> None:
-    known = {
-        "model": models.MODELS,
-        "optimizer": fitting.OPTIMIZERS,
-        "select_on": PARTS[1:],
-        "stage": ("all", "head", "last"),
-    }
-    for name, choices in known.items():
-        if settings[name] not in choices:
-            raise ValueError(
-                f"Choose {name} of {', '.join(choices)}. Received: {name}={settings[name]!r}"
-            )
-    for name in ("epochs", "learning_rate", "batch_size"):
-        if not settings[name] > 0:
-            raise ValueError(f"{name} must be above 0. Received: {name}={settings[name]!r}")
-    callbacks.rate_schedule(settings["schedule"], 1.0, 1)
-    if settings["tensorboard"] and not find_spec("tensorboard"):
-        raise ValueError(
-            "Logs for TensorBoard need its package: pip install tensorboard. "
-            "Received: tensorboard=True"
-        )
-
-
-def _check_table(table: pd.DataFrame, allow_leaks: bool) -> dict[str, pd.DataFrame]:
-    """Returns the rows of each part, if both classes can be learnt and nothing leaks."""
-    if not allow_leaks:
-        check_split(table)
-    parts = {part: table[table["split"] == part].reset_index(drop=True) for part in PARTS}
-    counts = parts["train"]["label"].value_counts().to_dict()
-    if not set(cnmc.CLASSES) <= set(counts):
-        raise ValueError(
-            f"The training part needs images of both classes, {' and '.join(cnmc.CLASSES)}: look "
-            f"at the labels, or split again with another seed. Received: {counts}"
-        )
-    empty = [part for part in PARTS if parts[part].empty]
-    if empty:
-        raise ValueError(
-            "Every part needs images: 'validation' chooses the epoch, 'test' is scored once. "
-            f"Split again with other ratios. Received: no image in {' and '.join(empty)}"
-        )
-    return parts
-
-
 def _describe(
     settings: Mapping[str, Any], table: pd.DataFrame, accelerator: Accelerator
 ) -> dict[str, Any]:
     """Names everything that determines the result; the code that trains belongs to it."""
-    modules = (models, pipelines, kernels, fitting, batches, callbacks, transfer)
+    modules = (models, networks, first_weights, pipelines, kernels, fitting, batches, callbacks)
     return {
         **settings,
+        "first_weights": models.weights_key(settings["model"], settings["weights"]),
         "data": runs.table_digest(table),
         "numerics": accelerator.numerics,
         "versions": {name: version(name) for name in ("keras", "numpy", "tensorflow")},
-        "code": [runs.file_digest(Path(module.__file__)) for module in modules],
+        "code": [runs.file_digest(Path(str(module.__file__))) for module in (*modules, transfer)],
         "builder": inspect.getsource(models.MODELS[settings["model"]].builder),
     }
 

@@ -1,24 +1,24 @@
-"""Training a new head on a frozen base: the base judges each image once, not in every epoch."""
+"""Training on a frozen base: the base judges each image once, not in every epoch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import keras
 import numpy as np
 
-# Dropout is drawn anew in each epoch: it belongs to the head.
+# Dropout is drawn anew in each epoch: it belongs to what is trained.
 _RANDOM = (keras.layers.Dropout, keras.layers.SpatialDropout2D, keras.layers.GaussianNoise)
 
 
 def divide(model: keras.Model) -> tuple[keras.Model, keras.Model]:
-    """Divides a network before its first trainable layer, or before the dropout that precedes it.
+    """Divides a network where its frozen layers end: a base, and the rest that is trained.
 
     Args:
-        model: A flat network, a plain chain of layers from the division on.
+        model: A flat network whose first layers are frozen.
 
     Returns:
-        The frozen base and the head. Both have the layers of the network itself: what the head
+        The frozen base and the rest. Both have the layers of the network itself: what the rest
         learns, the network knows.
 
     Raises:
@@ -26,26 +26,43 @@ def divide(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     """
     layers = model.layers
     trained = [n for n, layer in enumerate(layers) if layer.trainable_weights]
-    if not trained or not any(layer.weights for layer in layers[: trained[0]]):
+    cut = _last_cut(layers, trained[0]) if trained else 0
+    if not any(layer.weights for layer in layers[:cut]):
         raise ValueError(
-            "Features can be computed once for a network with a frozen base and a trainable "
-            f"head. Received: {len(trained)} trainable of {len(layers)} layers"
+            "Features can be computed once for a network with a frozen base and something to train "
+            f"after it. Received: {len(trained)} trainable of {len(layers)} layers"
         )
-    first = trained[0]
-    while isinstance(layers[first - 1], _RANDOM):
-        first -= 1
-    return keras.Model(model.inputs, layers[first].input), _chain(layers[first:])
+    features = layers[cut - 1].output
+    return keras.Model(model.inputs, features), keras.Model(features, model.outputs)
 
 
-def _chain(layers: list[keras.layers.Layer]) -> keras.Model:
-    start = keras.Input(layers[0].input.shape[1:])
-    output = start
-    for layer in layers:
-        output = layer(output)
-    return keras.Model(start, output)
+def _last_cut(layers: list[keras.layers.Layer], trained: int) -> int:
+    """Counts the layers before the last place where one tensor alone reaches the trained ones."""
+    while trained and isinstance(layers[trained - 1], _RANDOM):
+        trained -= 1
+    for cut in range(trained, 0, -1):
+        made = {id(tensor) for layer in layers[:cut] for tensor in _flat(layer.output)}
+        used = {id(tensor) for layer in layers[cut:] for tensor in _flat(layer.input)}
+        if made & used == {id(tensor) for tensor in _flat(layers[cut - 1].output)}:
+            return cut
+    return 0
 
 
-def features(base: keras.Model, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Passes batches of images through a base, one at a time."""
-    for batch in images:
-        yield base.predict_on_batch(batch)
+def _flat(tensors: object) -> list[object]:
+    return keras.tree.flatten(tensors)
+
+
+def features(
+    base: keras.Model, images: np.ndarray, gains: np.ndarray, batch_size: int = 100
+) -> Iterator[np.ndarray]:
+    """Passes images through a base, some at a time.
+
+    Args:
+        base: The frozen part of a network.
+        images: What it takes, of any number: as a file, no more than a batch is in memory.
+        gains: Factors on the colours of each image, as from `batches.draw_gains`.
+        batch_size: Images at a time.
+    """
+    for begin in range(0, len(images), batch_size):
+        chosen = slice(begin, begin + batch_size)
+        yield base.predict_on_batch(images[chosen] * gains[chosen])

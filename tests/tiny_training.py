@@ -28,7 +28,7 @@ def build_tiny(image_size: int, *, normalise: bool = True, dropout: float = 0.3)
     layers = keras.layers
     first = keras.Input((image_size, image_size, 3))
     x = layers.Rescaling(1 / 255)(first)
-    x = layers.Conv2D(4, 3, strides=2, activation="relu")(x)
+    x = layers.Conv2D(8, 3, strides=2, activation="relu")(x)
     x = layers.BatchNormalization()(x) if normalise else x
     x = layers.Flatten()(layers.MaxPooling2D(4)(x))
     x = layers.Dropout(dropout)(x)

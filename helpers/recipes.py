@@ -1,0 +1,82 @@
+"""How the series trains each of its five networks; notebooks 03 to 07 share these runs.
+
+Networks without a pretrained base (the proposed one, AlexNet) learn all their layers at once, as
+in the paper. The transfer networks are trained in two stages: first a new head on the frozen base,
+then the last block(s) with it, at a tenth of the rate, so that large steps of a fresh head do not
+shake what the base has learned (Yosinski et al. 2014; the Keras guide to transfer learning).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from helpers import models, training
+from helpers.profiles import Profile
+from helpers.training import Run
+
+FINE_TUNING = 0.1  # of the head's learning rate
+
+
+def train_recipe(
+    name: str,
+    table: pd.DataFrame,
+    profile: Profile,
+    report: Callable[[str], Any] | None = None,
+    seed: int = 1,
+) -> Run:
+    """Trains one of the five networks as the series does, or loads it if that was done before.
+
+    Args:
+        name: A network of `models.MODELS`.
+        table: Rows with `path`, `label` and `split`, as from `augmentation.prepare`.
+        profile: The profile in force.
+        report: Takes one line per epoch, such as `print`.
+        seed: Decides first weights, order of the images and dropout.
+
+    Returns:
+        The run of the last stage; its `weights_note` belongs beside every score.
+
+    Raises:
+        ValueError: If there is no network of that name.
+    """
+    return train_stages(name, table, profile, report, seed)[-1]
+
+
+def train_stages(
+    name: str,
+    table: pd.DataFrame,
+    profile: Profile,
+    report: Callable[[str], Any] | None = None,
+    seed: int = 1,
+) -> list[Run]:
+    """Does what `train_recipe` does, and returns the runs of all stages in their order.
+
+    Args:
+        name: A network of `models.MODELS`.
+        table: Rows with `path`, `label` and `split`, as from `augmentation.prepare`.
+        profile: The profile in force.
+        report: Takes one line per epoch, such as `print`.
+        seed: Decides first weights, order of the images and dropout.
+
+    Returns:
+        One run (all layers), or two (the head, then the last blocks with it).
+
+    Raises:
+        ValueError: If there is no network of that name.
+    """
+    common: dict[str, Any] = {"seed": seed, "report": report}
+    if not _is_transfer(name):
+        return [training.train(name, table, profile, **common)]
+    head = training.train(name, table, profile, stage="head", **common)
+    rate = FINE_TUNING * profile.learning_rate
+    last = training.train(
+        name, table, profile, stage="last", start_from=head, learning_rate=rate, **common
+    )
+    return [head, last]
+
+
+def _is_transfer(name: str) -> bool:
+    return name in models.MODELS and models.MODELS[name].published is not None
