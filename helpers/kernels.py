@@ -53,7 +53,7 @@ def _normalise(
     mask: Any = None,
 ) -> tf.Tensor:
     """Computes what `BatchNormalization.call` does, and moves the statistics as it does."""
-    if mask is not None or isinstance(inputs, keras.KerasTensor):
+    if mask is not None:
         return type(layer).call(layer, inputs, training=training, mask=mask)
     learns = bool(training and layer.trainable)
     result = _fused(layer, tf.convert_to_tensor(inputs), learns)

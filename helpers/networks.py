@@ -40,7 +40,7 @@ def proposed_cnn(
     """Builds the paper's own network: 14 convolutions, 5 poolings, 3 dense layers, 2 dropouts.
 
     Args:
-        image_size: Side of the images in px; below 32 they are enlarged to 32.
+        image_size: Side of the images in px; below 32 they get a black frame.
         filters: Filters of the convolutions, per block (paper, section III 3.3).
         convs_per_block: How many convolutions each block has. The paper gives only their sum, 14;
             (1, 2, 2, 3, 3, 3) would be VGG16 with a block in front.
@@ -63,7 +63,8 @@ def proposed_cnn(
             x = _convolve(x, width, f"block{block}_%s{n}", order, momentum)
         if block < len(filters):
             x = layers.MaxPooling2D(2, name=f"block{block}_pool")(x)
-    x = layers.Flatten()(x) if head == "dense" else layers.GlobalAveragePooling2D()(x)
+    flatten = layers.Flatten if head == "dense" else layers.GlobalAveragePooling2D
+    x = flatten(name="flatten")(x)
     for n, units in enumerate((512, 256), 1):
         x = _hidden(x, units, f"dense{n}")
         x = layers.Dropout(dropout, name=f"dropout{n}")(x)
@@ -89,12 +90,10 @@ def _convolve(
     x: keras.KerasTensor, width: int, name: str, order: str, momentum: float
 ) -> keras.KerasTensor:
     # Right before a normalisation, a bias would be taken off again.
-    bias = order == "conv-relu-bn"
-    start = "he_normal"
+    how = {"padding": "same", "use_bias": order == "conv-relu-bn"}
+    start = {"kernel_initializer": "he_normal"}
     stations = {
-        "conv": layers.Conv2D(
-            width, 3, padding="same", use_bias=bias, kernel_initializer=start, name=name % "conv"
-        ),
+        "conv": layers.Conv2D(width, 3, **how, **start, name=name % "conv"),
         "relu": layers.ReLU(name=name % "relu"),
         "bn": layers.BatchNormalization(momentum=momentum, name=name % "bn"),
     }
@@ -119,7 +118,7 @@ def alexnet(
 
     Args:
         image_size: Side of the images in px (2012: 227); below 67, where nothing would be left
-            after the last pooling, they are enlarged to 67.
+            after the last pooling, they get a black frame, up to 67.
         normalise: Whether to normalise after the first two convolutions.
         hidden: Units of the two hidden dense layers.
         dropout: Share of the units dropped after each of them.
@@ -129,22 +128,15 @@ def alexnet(
         The network, with He's initial weights.
     """
     inputs, x = _enter(image_size, 67, "signed")
-    plan = [(96, 11, 4, "valid"), (256, 5, 1, "same")] + [(384, 3, 1, "same")] * 2
-    for n, (width, side, stride, padding) in enumerate([*plan, (256, 3, 1, "same")], 1):
-        x = layers.Conv2D(
-            width,
-            side,
-            stride,
-            padding,
-            activation="relu",
-            kernel_initializer="he_normal",
-            name=f"conv{n}",
-        )(x)
+    start = {"activation": "relu", "kernel_initializer": "he_normal"}
+    for n, (width, side) in enumerate(((96, 11), (256, 5), (384, 3), (384, 3), (256, 3)), 1):
+        how = {"strides": 4} if n == 1 else {"padding": "same"}
+        x = layers.Conv2D(width, side, **how, **start, name=f"conv{n}")(x)
         if n <= 2 and normalise:
             x = layers.BatchNormalization(momentum=momentum, name=f"bn{n}")(x)
         if n in (1, 2, 5):
             x = layers.MaxPooling2D(3, 2, name=f"pool{n}")(x)
-    x = layers.Flatten()(x)
+    x = layers.Flatten(name="flatten")(x)
     for n in (6, 7):
         x = _hidden(x, hidden, f"dense{n}")
         x = layers.Dropout(dropout, name=f"dropout{n}")(x)
@@ -155,7 +147,8 @@ def vgg16(image_size: int, *, preprocessing: str = "centred", dropout: float = 0
     """Builds VGG16 (Simonyan and Zisserman, 2015) with a head for two classes.
 
     Args:
-        image_size: Side of the images in px (its own: 224); below 32 they are enlarged to 32.
+        image_size: Side of the images in px (its own: 224); below 32 they get a black
+            frame.
         preprocessing: A name of `PREPROCESSING`; any but the default is wrong for its weights.
         dropout: Share of the features dropped before the last layer.
 
@@ -173,7 +166,8 @@ def resnet50(
     """Builds ResNet50 (He, Zhang, Ren and Sun, 2016) with a head for two classes.
 
     Args:
-        image_size: Side of the images in px (its own: 224); below 32 they are enlarged to 32.
+        image_size: Side of the images in px (its own: 224); below 32 they get a black
+            frame.
         preprocessing: As in `vgg16`.
         dropout: As in `vgg16`.
 
@@ -191,7 +185,8 @@ def inception_v3(
     """Builds InceptionV3 (Szegedy and others, 2016) with a head for two classes.
 
     Args:
-        image_size: Side of the images in px (its own: 299); below 75 they are enlarged to 75.
+        image_size: Side of the images in px (its own: 299); below 75 they get a black
+            frame.
         preprocessing: As in `vgg16`.
         dropout: As in `vgg16`.
 
@@ -205,11 +200,11 @@ def inception_v3(
 
 
 def _number_layers(base: keras.Model) -> None:
-    """Names conv2d_17 by its place here, not by how many networks the process built before."""
+    """Names a layer by its place here, not by how many networks the process built before."""
     counts: dict[str, int] = {}
     for layer in base.layers:
-        kind = type(layer).__name__.lower()
-        if layer.name.rstrip("_0123456789") in ("conv2d", "batch_normalization", "activation"):
+        kind = layer.name.rstrip("_0123456789")
+        if kind not in ("image", "frame", "preprocess", "mixed"):
             counts[kind] = counts.get(kind, 0) + 1
             layer.name = f"{kind}_{counts[kind]}"
 
@@ -217,7 +212,7 @@ def _number_layers(base: keras.Model) -> None:
 def _enter(
     image_size: int, smallest: int, preprocessing: str
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """Opens a network: input, enlarging where it must be, and scaling of the values."""
+    """Opens a network: input, a frame where it is too small, and scaling of the values."""
     if image_size < 1 or preprocessing not in PREPROCESSING:
         raise ValueError(
             "Images have a side of at least 1 px, and preprocessing is one of "
@@ -227,7 +222,9 @@ def _enter(
     inputs = keras.Input((image_size, image_size, 3), name="image")
     x = inputs
     if image_size < smallest:
-        x = layers.Resizing(smallest, smallest, name="enlarge")(x)
+        # Not by `Resizing`, which in Keras 3.15 puts all layers after it in training mode.
+        before, after = (smallest - image_size) // 2, (smallest - image_size + 1) // 2
+        x = layers.ZeroPadding2D(((before, after), (before, after)), name="frame")(x)
     return inputs, layers.Rescaling(**PREPROCESSING[preprocessing], name="preprocess")(x)
 
 

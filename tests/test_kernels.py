@@ -1,0 +1,116 @@
+"""The fused batch normalisation: as Keras computes it, in one pass, and saved as Keras' own."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from helpers import kernels
+
+LAYERS = keras.layers
+
+
+def _network(**options) -> keras.Model:
+    """Batch normalisation with all that has a part in it away from its start."""
+    layer = LAYERS.BatchNormalization(epsilon=1e-3, momentum=0.8, **options)
+    model = keras.Sequential([keras.Input((5, 4, 3)), layer])
+    rng = np.random.default_rng(1)
+    model.set_weights([rng.uniform(0.5, 2, w.shape) for w in model.get_weights()])
+    return model
+
+
+def _images(seed: int = 0) -> tf.Tensor:
+    return tf.constant(np.random.default_rng(seed).normal(3, 2, (6, 5, 4, 3)), tf.float32)
+
+
+def _step(model: keras.Model, training: bool) -> list[np.ndarray]:
+    """Output, gradients to weights and input, and the weights after it."""
+    images = _images()
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        output = model(images, training=training)
+        loss = tf.reduce_sum(output * tf.reshape(tf.range(360.0) / 100, (6, 5, 4, 3)))
+    gradients = tape.gradient(loss, [images, *model.trainable_variables])
+    return [output.numpy(), *(g.numpy() for g in gradients), *model.get_weights()]
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("options", [{}, {"scale": False}, {"center": False}, {"trainable": False}])
+def test_when_normalised_in_one_pass_then_all_is_as_keras_computes_it(training, options):
+    stock, fast = _network(**options), _network(**options)
+    assert kernels.use_fast_kernels(fast) == 1
+    for theirs, ours in zip(_step(stock, training), _step(fast, training), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=2e-4)
+
+
+def test_when_called_then_it_is_the_fused_operation_that_computes():
+    model = _network()
+    kernels.use_fast_kernels(model)
+    for training in (True, False):
+        call = tf.function(lambda x, training=training: model(x, training=training))
+        graph = call.get_concrete_function(tf.TensorSpec((6, 5, 4, 3))).graph
+        assert "FusedBatchNormV3" in {operation.type for operation in graph.get_operations()}
+
+
+def test_when_fitted_then_history_and_weights_are_as_with_keras():
+    histories, ends = [], []
+    for fast in (False, True):
+        model = keras.Sequential([_network(), LAYERS.Flatten(), LAYERS.Dense(1)])
+        model.set_weights([np.full(w.shape, 0.5) for w in model.get_weights()])
+        assert kernels.use_fast_kernels(model) == 1 if fast else True
+        model.compile("sgd", "mse")
+        kept = model.fit(_images() / 10, np.arange(6.0), 3, epochs=2, shuffle=False, verbose=0)
+        histories.append(kept.history["loss"])
+        ends.append(model.get_weights())
+    np.testing.assert_allclose(histories[1], histories[0], rtol=1e-4)
+    for theirs, ours in zip(*ends, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_when_made_fast_then_layer_and_file_are_those_of_keras(tmp_path):
+    stock, fast = _network(name="bn"), _network(name="bn")
+    before = [v.path for v in fast.variables]
+    kernels.use_fast_kernels(fast)
+    assert fast.layers[0].get_config() == stock.layers[0].get_config()
+    assert [v.path for v in fast.variables] == before
+    fast.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    assert type(loaded.layers[0]) is LAYERS.BatchNormalization
+    assert "call" not in vars(loaded.layers[0])
+    np.testing.assert_allclose(loaded(_images()), stock(_images()), rtol=1e-5)
+
+
+def test_when_copied_then_the_copy_has_its_own_statistics():
+    model = _network()
+    kernels.use_fast_kernels(model)
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    before = model.get_weights()
+    copy(_images(), training=True)
+    for ours, kept in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(ours, kept)
+    assert not np.array_equal(copy.get_weights()[2], before[2])
+
+
+@pytest.mark.parametrize(
+    "options", [{"axis": 1}, {"renorm": True}, {"synchronized": True}, {"dtype": "mixed_bfloat16"}]
+)
+def test_when_the_operation_cannot_do_it_then_the_layer_stays_as_it_is(options):
+    assert kernels.use_fast_kernels(_network(**options)) == 0
+
+
+def test_when_there_is_one_value_per_channel_then_no_statistic_becomes_nan():
+    model = keras.Sequential([keras.Input((1, 1, 3)), LAYERS.BatchNormalization()])
+    kernels.use_fast_kernels(model)
+    model(tf.ones((1, 1, 1, 3)), training=True)
+    assert np.isfinite(np.concatenate(model.get_weights())).all()
+
+
+def test_when_networks_are_nested_then_the_inner_ones_are_made_fast_too():
+    first = keras.Input((5, 4, 3))
+    nested = keras.Model(first, LAYERS.BatchNormalization()(_network()(first)))
+    assert kernels.use_fast_kernels(nested) == 2
+    again = keras.Model(nested.input, nested.layers[2](nested.layers[1](nested.input)))
+    np.testing.assert_allclose(again(_images()), nested(_images()))

