@@ -142,7 +142,7 @@ def _install(session: nox.Session, *args: str) -> None:
 def _run(session: nox.Session, *args: str, **env: str | None) -> None:
     """Runs the environment's own Python, whose Jupyter kernel is the one that notebooks get."""
     path = os.pathsep.join([str(PYTHON.parent), os.environ.get("PATH", "")])
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2")}
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3")}
     # A kernel called python3 that the user once registered must not win over this one.
     kernel = {"JUPYTER_PREFER_ENV_PATH": "1", "JUPYTER_PATH": None}
     place = {"VIRTUAL_ENV": str(HOME), "PATH": path, "PYTHONPATH": None, "PYTHONHOME": None}

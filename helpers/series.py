@@ -20,6 +20,7 @@ from nbclient.exceptions import CellControlSignal, CellExecutionError, DeadKerne
 from helpers import profiles, runs
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3"}  # else TensorFlow talks through the progress lines
 OUTPUTS_WITH_DATA = ("display_data", "execute_result")
 PAGE = """<!doctype html>
 <html lang="en">
@@ -142,7 +143,7 @@ def _execute(path: Path, target: Path, profile: str) -> Result:
     )
     began, problem = time.monotonic(), ""
     try:
-        client.execute(env={**os.environ, "CNMC_PROFILE": profile})
+        client.execute(env={**QUIET, **os.environ, "CNMC_PROFILE": profile})
     except (CellControlSignal, DeadKernelError) as error:
         problem = _explain(notebook, error)
     seconds, status = time.monotonic() - began, "failed" if problem else "ok"

@@ -23,13 +23,15 @@ def pictures(fig) -> list:
     return [ax for ax in fig.axes if ax.images]
 
 
-def test_when_channels_are_dead_then_they_are_drawn_and_crossed_out():
+@pytest.mark.parametrize(("dead", "word"), [(None, "silent"), (np.arange(5) == 3, "dead")])
+def test_when_channels_are_dead_then_they_are_drawn_and_crossed_out(dead, word):
     answers = RNG.uniform(0, 1, (4, 4, 5))
     answers[..., 3] = 0
-    fig = layers.activation_grid(answers, "conv", ORIGIN)
+    fig = layers.activation_grid(answers, "conv", ORIGIN, dead=dead)
     crossed = [ax.get_title() for ax in pictures(fig) if ax.lines]
     assert len(pictures(fig)) == 5
-    assert crossed == ["3 dead"]
+    assert crossed == [f"3 {word}"]
+    assert f"1 of all {word}" in fig.get_suptitle()
 
 
 @pytest.mark.parametrize(("shape", "drawn"), [((6, 6, 1), 1), ((2, 2, 2048), 32), ((10,), 10)])

@@ -23,27 +23,28 @@ def activation_grid(
         layer: Name of the layer.
         origin: Where the image came from.
         most: Channels drawn at most; the title says how many there are.
-        dead: For each channel whether it is dead over many images; by default whether it is at
-            zero (or constant) on this image.
+        dead: For each channel whether it is dead over many images. Without it, channels are
+            marked that are silent on this image: at zero or constant.
 
     Returns:
         The figure.
     """
     maps = answers if answers.ndim == 3 else answers[None, None, :]
     silent = np.ptp(maps, axis=(0, 1)) == 0 if maps.size > maps.shape[2] else maps[0, 0] <= 0
-    dead = silent if dead is None else dead
+    word, marked = ("silent", silent) if dead is None else ("dead", dead)
     order = np.argsort(-maps.max(axis=(0, 1)), kind="stable")[:most]
     columns = min(8, len(order))
     rows = -(-len(order) // columns)
     fig, axes = new_figure(
-        f"{layer}: {len(order)} of {maps.shape[2]} channels, {maps.shape[0]} x {maps.shape[1]} px",
+        f"{layer}: {len(order)} of {maps.shape[2]} channels, {maps.shape[0]} x {maps.shape[1]} px; "
+        f"{np.sum(marked)} of all {word}",
         origin, nrows=rows, ncols=columns, size=(9.0, 0.6 + 1.15 * rows), squeeze=False,
     )  # fmt: skip
     image = None
     for ax, channel in zip(axes.flat, order, strict=False):
         image = _draw_map(ax, maps[..., channel], float(np.abs(maps[..., order]).max()))
-        ax.set_title(f"{channel}{' dead' if dead[channel] else ''}", fontsize=7, pad=2)
-        if dead[channel]:
+        ax.set_title(f"{channel}{' ' + word if marked[channel] else ''}", fontsize=7, pad=2)
+        if marked[channel]:
             _cross_out(ax)
     for ax in axes.flat[len(order) :]:
         ax.set_axis_off()
@@ -228,7 +229,8 @@ def journey(image: np.ndarray, answers: dict[str, np.ndarray], verdict: str, ori
     """
     stops = 1 + len(answers)
     fig, axes = new_figure(
-        f"The journey of a cell through the network: {verdict}",
+        f"The journey of a cell through the network: {verdict}\n(each layer on a colour scale "
+        "of its own, from 0 up)",
         origin, nrows=5, ncols=stops, size=(1.45 * stops, 7.6), squeeze=False,
     )  # fmt: skip
     for ax in axes.flat:
