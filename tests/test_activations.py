@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import keras
 import numpy as np
 import pytest
@@ -121,6 +123,30 @@ def test_when_images_come_in_other_batches_then_the_measure_is_the_same(model):
     whole, parts = activations.silence(model, [IMAGES]), activations.silence(model, IMAGES[:, None])
     np.testing.assert_allclose(whole[0], parts[0], atol=1e-6)
     assert whole[1].equals(parts[1])
+
+
+def test_when_many_batches_pass_then_no_more_than_two_are_held_at_a_time(model):
+    seen, most = [], 0
+
+    def batches():
+        nonlocal most
+        for _ in range(20):
+            images = IMAGES[:2].copy()
+            seen.append(weakref.ref(images))
+            yield images
+            most = max(most, sum(ref() is not None for ref in seen))
+
+    activations.silence(model, batches())
+    assert most <= 2
+
+
+def test_when_many_images_are_mapped_then_the_network_sees_a_few_at_a_time(model, monkeypatch):
+    sizes, work = [], gradcam._coarse_maps
+    monkeypatch.setattr(
+        gradcam, "_coarse_maps", lambda net, part, n: sizes.append(len(part)) or work(net, part, n)
+    )
+    maps = gradcam.grad_cam(model, np.concatenate([IMAGES] * 8))
+    assert (len(maps), sum(sizes), max(sizes)) == (40, 40, gradcam.BATCH)
 
 
 def test_when_there_is_no_rectified_layer_or_no_image_then_it_says_so(model):
