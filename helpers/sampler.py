@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
 
 from helpers.images import SIDE, read_image
 
@@ -86,6 +87,8 @@ def draw_samples(
         for digests in parallel(delayed(_draw_chunk)(chunk, operations) for chunk in chunks):
             drawn += digests
             bar.update(len(digests))
+    if workers > 1:  # idle workers would outlive a notebook by minutes
+        get_reusable_executor().shutdown(wait=True)
     return drawn
 
 
