@@ -5,8 +5,9 @@ Cells of one patient resemble each other, so a test set of 2,000 cells of 15 pat
 leaves each with all its cells (a cluster bootstrap: Field & Welsh 2007,
 doi 10.1111/j.1467-9868.2007.00593.x). The one over cells is there to show what goes wrong without.
 
-Both draw within strata, ALL and HEM apart, as the test part was drawn. Every draw is a row of
-counts per level of `metrics.levels`, so that thousands of draws are a few matrix products.
+Subjects are drawn ALL and HEM apart, as the test part was; cells from all cells, as is usual.
+Every draw is a row of counts per level of `metrics.levels`, so that thousands of draws are a few
+matrix products.
 """
 
 from __future__ import annotations
@@ -129,6 +130,8 @@ def _stack(scores: np.ndarray, counts: list[np.ndarray], threshold: float) -> np
 def over_cells(sample: Sample, threshold: float, draws: int, seed: int) -> np.ndarray:
     """Scores many draws of single cells, as if each came from a patient of its own.
 
+    The draws are from all cells, so the share of ALL varies with them, as in the usual interval.
+
     Args:
         sample: The judged cells.
         threshold: As in `metrics.from_counts`.
@@ -143,9 +146,10 @@ def over_cells(sample: Sample, threshold: float, draws: int, seed: int) -> np.nd
     if any(n.sum() == 1 for n in counts):
         return np.full((draws, len(metrics.NAMES)), np.nan)
     rng, found = np.random.default_rng(seed), []
+    share = np.concatenate(counts) / len(sample.is_all)
     for chunk in _chunks(draws, 4 * len(scores)):
-        drawn = [rng.multinomial(n.sum(), n / max(n.sum(), 1), size=chunk) for n in counts]
-        found.append(_stack(scores, drawn, threshold))
+        drawn = rng.multinomial(len(sample.is_all), share, size=chunk)
+        found.append(_stack(scores, np.split(drawn, 2, axis=1), threshold))
     return np.concatenate(found)
 
 

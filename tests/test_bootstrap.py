@@ -39,11 +39,12 @@ def test_when_drawn_then_both_classes_keep_their_number_of_subjects(cells):
     assert all((times[:, members].sum(axis=1) == len(members)).all() for members in strata)
 
 
-def test_when_cells_are_independent_then_the_spread_is_the_binomial_one(cells):
+@pytest.mark.parametrize("name", ["accuracy", "sensitivity"])
+def test_when_cells_are_independent_then_the_spread_is_the_binomial_one(cells, name):
     found = bootstrap.over_cells(cells, 0.5, 4000, seed=0).std(axis=0)
-    rate = bootstrap.score(cells)[AT("sensitivity")]
-    expected = np.sqrt(rate * (1 - rate) / cells.is_all.sum())
-    assert found[AT("sensitivity")] == pytest.approx(expected, rel=0.05)
+    rate = bootstrap.score(cells)[AT(name)]
+    number = {"accuracy": len(cells.is_all), "sensitivity": cells.is_all.sum()}[name]
+    assert found[AT(name)] == pytest.approx(np.sqrt(rate * (1 - rate) / number), rel=0.05)
 
 
 def test_when_subjects_are_the_unit_then_the_spread_is_the_clustered_one(cells):

@@ -89,10 +89,11 @@ def confusion(models: Models, origin: str, thresholds: Mapping[str, float] | Non
     return fig
 
 
-def bare_scores(predictions: pd.DataFrame, threshold: float = 0.5) -> dict[str, float]:
-    """Returns the scores of the test part without intervals, by name."""
-    found = evaluation.evaluate(predictions, threshold, draws=1)["value"]
-    return dict(found)
+def bare_scores(
+    predictions: pd.DataFrame, threshold: float = 0.5, part: str = "test"
+) -> dict[str, float]:
+    """Returns the scores of one part without intervals, by name."""
+    return dict(evaluation.evaluate(predictions, threshold, draws=1, part=part)["value"])
 
 
 def _draw_counts(ax: Axes, found: Mapping[str, float]) -> None:
