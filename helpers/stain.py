@@ -137,6 +137,8 @@ def reinhard(image: np.ndarray, target: Appearance) -> np.ndarray:
     lab = _to_lab(nucleus_pixels(image))
     spread = np.maximum(lab.std(axis=0), 1e-6)
     moved = (lab - lab.mean(axis=0)) / spread * target.lab_sd + target.lab_mean
+    moved[:, 0] = np.maximum(moved[:, 0], 0)  # darker than black, or yellower than any light
+    moved[:, 2] = np.minimum(moved[:, 2], 200 * (moved[:, 0] + 16) / 116 - 1e-3)
     return _paint(image, lab2rgb(moved.astype(np.float32)) * WHITE)
 
 

@@ -8,6 +8,7 @@ the luck of the first weights and the luck of who happens to be judged.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -175,17 +176,18 @@ def say(comparison: pd.DataFrame, metric: str = "roc_auc") -> list[str]:
     Returns:
         The lines, without the baseline's.
     """
-    meaning = {
-        HELPS: "helps",
-        HARMS: "harms",
-        OPEN: "no difference shown, which is not the same as 'no difference'",
-    }
     rows = comparison.dropna(subset=["difference"])
     return [
-        f"{row.Index}: {metrics.LABELS[metric]} {row.difference:+.3f} "
-        f"({row.low:+.3f} to {row.high:+.3f}, {row.seeds} seeds): {meaning[row.verdict]}"
+        f"{row.Index}: {metrics.LABELS[metric]} {row.difference:+.3f} ({_reach(row)}): "
+        f"{row.verdict}"
         for row in rows.itertuples()
     ]
+
+
+def _reach(row: Any) -> str:
+    if np.isnan(row.low):
+        return "one draw, so no interval"
+    return f"95 % interval {row.low:+.3f} to {row.high:+.3f}, {row.seeds} draws"
 
 
 def adjust(comparisons: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

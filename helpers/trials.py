@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 Key = TypeVar("Key", bound=Hashable)
 SMALL = 64  # px: up to here a network leaves most of a CPU idle, and building it takes longest
 MOST = 4  # processes; each takes about 1 GB of memory
+FEW = 8  # jobs: with fewer, starting processes takes longer than they save
 
 
 def train_all(
@@ -49,12 +50,15 @@ def _default_workers(jobs: Mapping[Any, Mapping[str, Any]]) -> int:
     from helpers.accelerators import choose_accelerator
 
     sides = [job.get("image_size") or job["profile"].image_size for job in jobs.values()]
-    if len(jobs) < 4 or max(sides) > SMALL or choose_accelerator().kind == "GPU":
+    if len(jobs) < FEW or max(sides) > SMALL or choose_accelerator().kind == "GPU":
         return 1
     return min(os.cpu_count() or 1, MOST)
 
 
 def _elsewhere(make: Callable[..., Run], work: str, job: dict[str, Any]) -> None:
+    # What the libraries say while they start is no news; an error comes back as an exception.
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
     os.environ["CNMC_WORK"] = work
     make(**job)
 
