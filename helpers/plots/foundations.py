@@ -1,0 +1,244 @@
+"""Figures of the building blocks of a network, and of how it learns (notebook 00)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from helpers.plots.style import CLASS_COLOURS, CLASS_MARKERS, NEUTRAL, PALETTE, new_figure
+
+LINES = ("-", "--", "-.", ":")
+Curve = tuple[np.ndarray, np.ndarray]
+
+
+def plane(
+    points: np.ndarray,
+    labels: np.ndarray,
+    judges: Mapping[str, Callable[[np.ndarray], np.ndarray] | None],
+    names: tuple[str, str],
+    title: str,
+    origin: str,
+) -> Figure:
+    """Draws cells in the plane of two features, over what a model thinks of each place in it.
+
+    Args:
+        points: Features of shape (cells, 2).
+        labels: Class names of shape (cells,).
+        judges: Panel title to a function from points (m, 2) to the probability of ALL (m,), or
+            None for the cells alone.
+        names: Names of the two features, with units.
+        title: Title over the whole figure.
+        origin: Where the data came from.
+
+    Returns:
+        The figure, one panel per judge; the line is where the probability is one half.
+    """
+    size = (4.6 * len(judges) + 0.9, 4.3)
+    fig, axes = new_figure(
+        title, origin, ncols=len(judges), size=size, squeeze=False, sharey=True, sharex=True
+    )
+    for ax, (name, judge) in zip(axes.flat, judges.items(), strict=True):
+        shade = None if judge is None else _shade(ax, points, judge)
+        for label in CLASS_COLOURS:
+            here = points[labels == label]
+            style = {"color": CLASS_COLOURS[label], "marker": CLASS_MARKERS[label], "s": 22}
+            ax.scatter(*here.T, label=f"{label} (n={len(here)})", alpha=0.75, lw=0, **style)
+        ax.set(title=name, xlabel=names[0])
+    axes[0, 0].set_ylabel(names[1])
+    axes[0, 0].legend(loc="lower left", fontsize=9, framealpha=0.9)
+    if shade is not None:
+        fig.colorbar(shade, ax=axes, label="probability of ALL", ticks=[0, 0.25, 0.5, 0.75, 1])
+    return fig
+
+
+def _shade(ax: Axes, points: np.ndarray, judge: Callable[[np.ndarray], np.ndarray]) -> Any:
+    edges = [(column.min() - 0.4, column.max() + 0.4) for column in points.T]
+    across, up = np.meshgrid(*(np.linspace(*edge, 80) for edge in edges))
+    judged = judge(np.column_stack([across.ravel(), up.ravel()])).reshape(across.shape)
+    ax.contour(across, up, judged, levels=[0.5], colors="black", linewidths=1.5)
+    ax.grid(visible=False)
+    look: dict[str, Any] = {"cmap": "RdBu_r", "vmin": 0, "vmax": 1, "alpha": 0.45}
+    extent = (*edges[0], *edges[1])
+    return ax.imshow(judged, origin="lower", extent=extent, aspect="auto", **look)
+
+
+def descents(
+    loss: Callable[[np.ndarray], np.ndarray],
+    paths: Mapping[str, np.ndarray],
+    best: np.ndarray,
+    names: tuple[str, str],
+    title: str,
+    origin: str,
+) -> Figure:
+    """Draws walks over a loss surface of two weights.
+
+    Args:
+        loss: Takes weights of shape (2, m), returns m losses.
+        paths: Panel title to the weights after each step, shape (steps + 1, 2).
+        best: The weights with the lowest loss, marked by a star.
+        names: Names of the two weights.
+        title: Title over the whole figure.
+        origin: Where the data came from.
+
+    Returns:
+        The figure, one panel per path, all on the same stretch of the surface.
+    """
+    size = (max(3.5 * len(paths) + 0.9, 5.5), 4.2)
+    fig, axes = new_figure(title, origin, ncols=len(paths), size=size, squeeze=False, sharey=True)
+    starts = np.array([path[0] for path in paths.values()])
+    reach = 1.15 * np.abs(starts - best).max()
+    sides = [np.linspace(middle - reach, middle + reach, 90) for middle in best]
+    across, up = np.meshgrid(*sides)
+    heights = loss(np.array([across.ravel(), up.ravel()])).reshape(across.shape)
+    levels = np.geomspace(heights.min() * 1.005, heights.max(), 16)
+    for ax, (name, path) in zip(axes.flat, paths.items(), strict=True):
+        surface = ax.contourf(across, up, heights, levels=levels, cmap="cividis", extend="both")
+        thin = {"lw": 0.4} if len(path) > 300 else {"lw": 1.4, "marker": ".", "ms": 4}
+        ax.plot(*path.T, color="white", alpha=0.9, **thin)
+        ax.plot(*best, marker="*", color=PALETTE[1], ms=15, mec="black", ls="none")
+        ax.set(title=name, xlabel=names[0], xlim=sides[0][[0, -1]], ylim=sides[1][[0, -1]])
+        ax.grid(visible=False)
+    axes[0, 0].set_ylabel(names[1])
+    bar = fig.colorbar(surface, ax=axes, label="loss [nat per cell]", format="%.2f")
+    bar.set_ticks(levels[::3])
+    return fig
+
+
+def spread(
+    curves: Mapping[str, Curve], title: str, origin: str, *, log: str = "", **labels: str
+) -> Figure:
+    """Draws curves measured several times: their median, and a band over the middle 90 %.
+
+    Args:
+        curves: Name to x of shape (points,) and y of shape (repeats, points).
+        title: Title of the figure.
+        origin: Where the data came from.
+        log: Axes that are logarithmic: "", "x", "y" or "xy".
+        **labels: `xlabel` and `ylabel`.
+
+    Returns:
+        The figure.
+    """
+    fig, ax = new_figure(title, origin, size=(8.5, 4))
+    for number, (name, (x, y)) in enumerate(curves.items()):
+        look = {"color": PALETTE[number], "ls": LINES[number % len(LINES)]}
+        ax.plot(x, np.median(y, axis=0), label=name, lw=2, **look)
+        low, high = np.percentile(y, [5, 95], axis=0)
+        ax.fill_between(x, low, high, color=PALETTE[number], alpha=0.15, lw=0)
+    ax.set(
+        xscale="log" if "x" in log else "linear", yscale="log" if "y" in log else "linear", **labels
+    )
+    if len(curves) > 1:
+        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=10)
+    return fig
+
+
+def lines(
+    panels: Mapping[str, Mapping[str, Curve]], title: str, origin: str, xlabel: str, ylabel: str
+) -> Figure:
+    """Draws exact curves, one panel per group.
+
+    Args:
+        panels: Panel title to name to x and y.
+        title: Title over the whole figure.
+        origin: Where the data came from; "computed" where no data went in.
+        xlabel: Label of all horizontal axes.
+        ylabel: Label of the first vertical axis.
+
+    Returns:
+        The figure; a name keeps its colour and dash through the panels.
+    """
+    fig, axes = new_figure(title, origin, ncols=len(panels), size=(10.5, 3.9), squeeze=False)
+    names = list(dict.fromkeys(name for group in panels.values() for name in group))
+    for ax, (heading, group) in zip(axes.flat, panels.items(), strict=True):
+        for name, (x, y) in group.items():
+            number = names.index(name)
+            look = {"color": PALETTE[number], "ls": LINES[number % len(LINES)]}
+            ax.plot(x, y, label=name, lw=2.2, **look)
+        ax.set(title=heading, xlabel=xlabel)
+    axes[0, 0].set_ylabel(ylabel)
+    handles, shown = axes[0, 0].get_legend_handles_labels()
+    axes[0, -1].legend(handles, shown, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=10)
+    return fig
+
+
+def maps(
+    pictures: Mapping[str, np.ndarray],
+    title: str,
+    origin: str,
+    *,
+    numbers: str = "",
+    per_row: int = 6,
+) -> Figure:
+    """Shows arrays as pictures: grey from black, or blue to red about zero where values are signed.
+
+    Args:
+        pictures: Panel title to an array of shape (h, w), or (h, w, 3) with values 0 to 255.
+        title: Title over the whole figure.
+        origin: Where the data came from.
+        numbers: Format of the value written into each pixel, such as "{:.0f}"; "" for none.
+        per_row: Panels in a row, at least 1.
+
+    Returns:
+        The figure.
+    """
+    columns = min(per_row, len(pictures))
+    rows = -(-len(pictures) // columns)
+    size = (max(2.3 * columns, 5.0), 2.6 * rows + 0.7)
+    fig, axes = new_figure(title, origin, nrows=rows, ncols=columns, size=size, squeeze=False)
+    for ax in axes.flat:
+        ax.axis("off")
+    for ax, (name, picture) in zip(axes.flat, pictures.items(), strict=False):
+        _picture(ax, picture)
+        ax.set_title(name, fontsize=10)
+        for (row, column), value in np.ndenumerate(picture) if numbers else ():
+            box = {"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.75}
+            text = numbers.format(value + 0.0)  # adding zero turns -0 into 0
+            ax.text(column, row, text, ha="center", va="center", fontsize=8, bbox=box)
+    return fig
+
+
+def _picture(ax: Axes, picture: np.ndarray) -> None:
+    if picture.ndim == 3:
+        ax.imshow(np.clip(picture, 0, 255).astype(np.uint8))
+    elif picture.min() < 0:
+        reach = np.abs(picture).max()
+        ax.imshow(picture, cmap="RdBu_r", vmin=-reach, vmax=reach)
+    else:
+        ax.imshow(picture, cmap="gray", vmin=0)
+
+
+def network(
+    layers: Mapping[str, np.ndarray], gradients: Sequence[np.ndarray], title: str, origin: str
+) -> Figure:
+    """Draws a small network with its numbers: values of the way forth, gradients of the way back.
+
+    Args:
+        layers: What a layer holds, to the values of its nodes, in order.
+        gradients: Derivative of the loss by each of them, in the same shapes.
+        title: Title over the whole figure.
+        origin: Where the data came from.
+
+    Returns:
+        The figure.
+    """
+    fig, ax = new_figure(title, origin, size=(9, 4.2))
+    ax.axis("off")
+    heights = [(len(values) - 1) / 2 - np.arange(len(values)) for values in layers.values()]
+    for depth, (here, there) in enumerate(pairwise(heights)):
+        for low, high in ((a, b) for a in here for b in there):
+            ax.plot([depth, depth + 1], [low, high], color=NEUTRAL, lw=0.8, zorder=1)
+    for depth, (name, values) in enumerate(layers.items()):
+        ax.text(depth, 1.62, name, ha="center", fontsize=10)
+        for y, value, slope in zip(heights[depth], values, gradients[depth], strict=True):
+            ax.scatter(depth, y, s=2600, color="white", edgecolor=NEUTRAL, zorder=2)
+            place = {"ha": "center", "va": "center", "fontsize": 10, "zorder": 3}
+            ax.text(depth, y + 0.12, f"{value:+.2f}", **place)
+            ax.text(depth, y - 0.13, f"{slope:+.2f}", color=PALETTE[1], weight="bold", **place)
+    ax.set(xlim=(-0.4, len(layers) - 0.6), ylim=(-1.45, 1.85))
+    return fig
