@@ -14,6 +14,7 @@ from helpers.plots.style import CLASS_COLOURS, NEUTRAL, PALETTE, new_figure
 
 VERDICTS = {"helps": (PALETTE[2], "^"), "harms": (PALETTE[1], "v"), "not shown": (NEUTRAL, "o")}
 LINES = ("-", "--", "-.", ":")
+BESIDE = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "fontsize": 9}
 BRIGHTEN = 2.0  # nuclei are dark on screen; figures say so
 
 
@@ -32,27 +33,31 @@ def effects(
         The figure.
     """
     rows = comparison.dropna(subset=["difference"])
-    seeds = int(rows["seeds"].max())
-    title = f"Change of {metrics.LABELS[metric]} against {baseline} (95 % interval, {seeds} draws)"
-    fig, ax = new_figure(title, origin, size=(9, 1.6 + 0.42 * len(rows)))
+    title = f"Against {baseline}: what each change did"
+    fig, ax = new_figure(title, origin, size=(9, 1.7 + 0.38 * len(rows)))
     for place, row in enumerate(rows.itertuples()):
         colour, marker = VERDICTS[row.verdict]
         if not np.isnan(row.low):
             ax.plot([row.low, row.high], [place, place], color=colour, lw=2.5)
         ax.plot(row.difference, place, marker, color=colour, ms=9)
     ax.axvline(0, color="black", lw=1)
-    ax.set(xlabel=f"difference in {metrics.LABELS[metric]}", yticks=range(len(rows)))
+    words = f"difference in {metrics.LABELS[metric]}, 95 % interval ({_draws(rows['seeds'].max())})"
+    ax.set(xlabel=words, yticks=range(len(rows)))
     ax.set_yticklabels([_name(index) for index in rows.index])
     ax.set_ylim(len(rows) - 0.5, -0.5)
-    _mark_verdicts(fig, rows["verdict"].unique())
+    _mark_verdicts(ax, rows["verdict"].unique())
     return fig
+
+
+def _draws(count: int) -> str:
+    return f"{count} draw of subjects" if count == 1 else f"{count} draws of subjects"
 
 
 def _name(index: str | tuple[str, ...]) -> str:
     return index if isinstance(index, str) else ": ".join(index)
 
 
-def _mark_verdicts(fig: Figure, verdicts: Sequence[str]) -> None:
+def _mark_verdicts(ax: Axes, verdicts: Sequence[str]) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
@@ -60,7 +65,7 @@ def _mark_verdicts(fig: Figure, verdicts: Sequence[str]) -> None:
         for verdict, (colour, marker) in VERDICTS.items()
         if verdict in verdicts
     ]
-    fig.legend(handles=handles, loc="outside right upper", fontsize=9)
+    ax.legend(handles=handles, **BESIDE)
 
 
 def error_parts(parts: pd.DataFrame, origin: str) -> Figure:
@@ -76,10 +81,11 @@ def error_parts(parts: pd.DataFrame, origin: str) -> Figure:
     title = "An ensemble's error is its members' error less their spread"
     fig, ax = new_figure(title, origin, size=(8, 3.8))
     place = np.arange(len(parts))
-    ax.bar(place, parts["ensemble"], color=PALETTE[0], label="error of the ensemble")
+    ax.bar(place, parts["ensemble"], 0.5, color=PALETTE[0], label="error of the ensemble")
     ax.bar(
         place,
         parts["spread"],
+        0.5,
         bottom=parts["ensemble"],
         color=PALETTE[5],
         hatch="//",
@@ -89,7 +95,8 @@ def error_parts(parts: pd.DataFrame, origin: str) -> Figure:
     ax.plot(place, parts["members"], "k_", ms=40, mew=2, label="mean error of the members")
     ax.set(xticks=place, xlabel="draw of subjects", ylabel="mean squared error (Brier)")
     ax.set_xticklabels([str(name) for name in parts.index])
-    fig.legend(loc="outside right upper", fontsize=9)
+    ax.set_xlim(-0.8, max(len(parts) - 0.2, 2.8))
+    ax.legend(**BESIDE)
     return fig
 
 
@@ -176,7 +183,7 @@ def learning_curves(
         ax.fill_between(epochs.index, epochs["min"], epochs["max"], color=colour, alpha=0.15)
     ax.set(xlabel="epoch", ylabel=ylabel)
     ax.xaxis.get_major_locator().set_params(integer=True)
-    fig.legend(loc="outside right upper", fontsize=9)
+    ax.legend(**BESIDE)
     return fig
 
 
@@ -191,7 +198,7 @@ def label_efficiency(scores: pd.DataFrame, origin: str, metric: str = "roc_auc")
     Returns:
         The figure.
     """
-    title = f"How many labelled subjects does it take? (points: {scores['seed'].nunique()} draws)"
+    title = f"How many labelled subjects does it take? ({_draws(scores['seed'].nunique())})"
     fig, ax = new_figure(title, origin, size=(8.5, 4))
     for number, (name, rows) in enumerate(scores.groupby("start", sort=False)):
         mean = rows.groupby("share")[metric].mean()
@@ -204,7 +211,7 @@ def label_efficiency(scores: pd.DataFrame, origin: str, metric: str = "roc_auc")
     ax.set(xscale="log", xlabel="share of the training subjects (%)", ylabel=metrics.LABELS[metric])
     ax.minorticks_off()
     ax.set_xticks(shares, [f"{share:.0%}".rstrip("%") for share in shares])
-    fig.legend(loc="outside right upper", fontsize=9)
+    ax.legend(**BESIDE)
     return fig
 
 
