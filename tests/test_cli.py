@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from helpers import doctor, fetch
+from helpers import doctor, fetch, listing
 from helpers.__main__ import app, main
 
 COMMANDS = sorted(command.callback.__name__ for command in app.registered_commands)
@@ -120,6 +120,9 @@ class TestDoctor:
     def test_when_images_are_there_then_they_are_counted(self, run, monkeypatch, cells):
         monkeypatch.setenv("CNMC_DATA", str(cells))
         assert "20 images in" in run("doctor")[1]
+
+    def test_when_formats_are_counted_then_they_are_those_that_are_indexed(self):
+        assert doctor.IMAGE_SUFFIXES == listing.SUFFIXES
 
     def test_when_memory_is_short_then_it_warns_but_does_not_fail(self, run, monkeypatch):
         monkeypatch.setattr(doctor, "MEMORY_NEEDED", 1e18)
