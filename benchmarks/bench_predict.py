@@ -1,0 +1,120 @@
+"""Images from files against the same batches in memory; and predicting any number of images.
+
+Fitting takes turns between the ways, epoch by epoch, in one process and with one network; the best
+epoch of each counts. Predicting runs in processes of their own, whose peak memory is read.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+
+import keras
+import machine
+import numpy as np
+import pandas as pd
+
+from helpers import (
+    accelerators,
+    batches,
+    fitting,
+    kernels,
+    models,
+    pipelines,
+    profiles,
+    synthetic,
+    training,
+)
+
+SIDE, IMAGES, BATCH, TURNS = 64, 600, 30, 6
+COUNTS, SMALL = (1_000, 10_000), 32
+
+
+class Held(keras.utils.PyDataset):
+    """Batches in memory, as they come out of other ones."""
+
+    def __init__(self, ready: batches.Batches):
+        super().__init__()
+        self.ready = [ready[number] for number in range(len(ready))]
+
+    def __len__(self) -> int:
+        return len(self.ready)
+
+    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.ready[number]
+
+
+def main() -> None:
+    accelerator = accelerators.choose_accelerator()
+    print(f"{machine.describe('tensorflow', 'keras')}; {accelerator.note}")
+    with tempfile.TemporaryDirectory() as work:
+        os.environ["CNMC_WORK"] = work
+        paths = draw()
+        fit(pd.concat([paths] * (1 + IMAGES // len(paths)), ignore_index=True)[:IMAGES])
+        print(f"\nproposed network, {SMALL} px, `training.predict` from 450 px BMP files")
+        print("| images | images/s | peak memory, MB |\n|---|---|---|")
+        for count in COUNTS:
+            rate, peak = measure(count)
+            print(f"| {count:,} | {rate:.0f} | {peak:.0f} |", flush=True)
+
+
+def draw() -> pd.DataFrame:
+    table = synthetic.find_or_draw(profiles.active("smoke")).table
+    return table[["path", "label"]].reset_index(drop=True)
+
+
+def fit(rows: pd.DataFrame) -> None:
+    model = models.build("proposed_cnn", SIDE, weights=None)
+    kernels.use_fast_kernels(model)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    kept = batches.Batches(batches.keep_images(rows, SIDE), rows, BATCH, seed=1)
+    ways = {
+        "batches in memory": Held(kept),
+        "from the file of pixels, as `training.train`": kept,
+        "from 450 px BMP files, decoded in each epoch": pipelines.make_dataset(
+            rows, SIDE, batch_size=BATCH, cache=False
+        ),
+    }
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(1 + TURNS):  # The first turn builds the graphs.
+        for way, data in ways.items():
+            began = time.perf_counter()
+            with fitting.quiet_tensorflow():
+                model.fit(data, shuffle=False, verbose=0)
+            times[way].append(time.perf_counter() - began)
+    print(f"proposed network, {SIDE} px, batch {BATCH}, {IMAGES} images, best of {TURNS} epochs")
+    print("| way | images/s | of in memory |\n|---|---|---|")
+    best = {way: min(seconds[1:]) for way, seconds in times.items()}
+    for way, seconds in best.items():
+        share = best["batches in memory"] / seconds
+        print(f"| {way} | {IMAGES / seconds:.1f} | {share:.1%} |", flush=True)
+
+
+def measure(count: int) -> tuple[float, float]:
+    command = [sys.executable, __file__, str(count)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    rate, peak = done.stdout.split()[-2:]
+    return float(rate), float(peak)
+
+
+def predict(count: int) -> None:
+    accelerators.choose_accelerator()
+    paths = draw()
+    table = pd.concat([paths] * (1 + count // len(paths)), ignore_index=True)[:count]
+    model = models.build("proposed_cnn", SMALL, weights=None)
+    kernels.use_fast_kernels(model)
+    training.predict(model, table[:200])
+    began = time.perf_counter()
+    judged = training.predict(model, table)
+    seconds = time.perf_counter() - began
+    assert judged["probability"].between(0, 1).all()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(count / seconds, peak)
+
+
+if __name__ == "__main__":
+    predict(int(sys.argv[1])) if len(sys.argv) > 1 else main()

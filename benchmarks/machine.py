@@ -1,0 +1,27 @@
+"""What a benchmark ran on, in one line for the head of its table."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+from helpers.accelerators import BFLOAT16_FLAGS
+
+
+def describe(*packages: str) -> str:
+    """Names processor, cores, bfloat16 instructions, and the versions of Python and packages."""
+    name, flags = "", set()
+    info = Path("/proc/cpuinfo")
+    for line in info.read_text().splitlines() if info.is_file() else []:
+        key, _, value = line.partition(":")
+        name = name or (value.strip() if key.strip() == "model name" else "")
+        flags |= BFLOAT16_FLAGS & set(value.split()) if key.strip() == "flags" else set()
+    bits = ", ".join(sorted(flags)) or "no bfloat16"
+    versions = ", ".join(f"{package} {version(package)}" for package in packages)
+    processor = name or platform.processor() or platform.machine()
+    return (
+        f"{platform.system()}, {processor}, {os.cpu_count()} cores, {bits}; "
+        f"Python {platform.python_version()}, {versions}"
+    )
