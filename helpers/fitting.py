@@ -107,7 +107,11 @@ def compile_model(
         metrics=["accuracy"],
         jit_compile=accelerator.xla,
     )
-    model.optimizer.build(model.trainable_variables)  # Now, so that a resumed state has its place.
+    # Now, so that a resumed state has its place, and the first step need not be drawn up twice.
+    model.optimizer.build(model.trainable_variables)
+    labels, answers = np.zeros(1, np.int32), np.full((1, len(cnmc.CLASSES)), 0.5, np.float32)
+    model.compute_metrics(None, labels, answers)
+    model.reset_metrics()
 
 
 def fit(
@@ -179,10 +183,11 @@ def score(
     Returns:
         Their rows with `probability` of ALL.
     """
-    judged = [
-        parts[part].assign(probability=model.predict(data[part], verbose=0)[:, POSITIVE])
-        for part in ("validation", "test")
-    ]
+    ask = transfer.as_function(model)
+    judged = []
+    for part in ("validation", "test"):
+        answers = np.concatenate([ask(batch).numpy() for batch, _ in data[part]])
+        judged.append(parts[part].assign(probability=answers[:, POSITIVE]))
     return pd.concat(judged, ignore_index=True)
 
 

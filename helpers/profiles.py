@@ -31,6 +31,8 @@ class Profile:
         batch_size: Images per optimizer step (paper: 30).
         repeats: Repeated splits or seeds where a spread is shown.
         schedule: How the learning rate goes on, "constant" (paper) or "cosine".
+        transfer: Optimizer and learning rate of the transfer networks (paper: SGD at 2e-4). Adam
+            takes features of any scale, which a short training with SGD does not.
         colour_jitter: Standard deviation of a random factor on each colour of a training image
             (paper: 0). From a few dozen subjects a network otherwise learns to know each of them
             by the stain, instead of the disease by the chromatin.
@@ -46,10 +48,15 @@ class Profile:
     batch_size: int = 30
     repeats: int = 20
     schedule: str = "constant"
+    transfer: tuple[str, float] = ("sgd", 2e-4)
     colour_jitter: float = 0.0
 
 
-_SHORT: dict[str, Any] = {"schedule": "cosine", "colour_jitter": 0.15}
+_SHORT: dict[str, Any] = {
+    "schedule": "cosine",
+    "transfer": ("adam", 1e-3),
+    "colour_jitter": 0.15,
+}
 PROFILES = {
     "smoke": Profile("smoke", 32, (8, 6), 160, 180, 2, 5e-3, repeats=5, **_SHORT),
     "workshop": Profile("workshop", 64, (28, 18), 1_000, 1_000, 8, 5e-3, **_SHORT),

@@ -70,12 +70,14 @@ def train_stages(
     common: dict[str, Any] = {"seed": seed, "report": report}
     if not _is_transfer(name):
         return [training.train(name, table, profile, **common)]
-    head = training.train(name, table, profile, stage="head", **common)
-    rate = FINE_TUNING * profile.learning_rate
-    last = training.train(
-        name, table, profile, stage="last", start_from=head, learning_rate=rate, **common
-    )
-    return [head, last]
+    common["optimizer"], rate = profile.transfer
+    head = training.train(name, table, profile, stage="head", learning_rate=rate, **common)
+    slowly: dict[str, Any] = {
+        "stage": "last",
+        "start_from": head,
+        "learning_rate": FINE_TUNING * rate,
+    }
+    return [head, training.train(name, table, profile, **slowly, **common)]
 
 
 def _is_transfer(name: str) -> bool:

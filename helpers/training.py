@@ -213,6 +213,7 @@ def predict(
     unlabelled = table.drop(columns="label", errors="ignore")
     side = size or model.input_shape[1]
     images = pipelines.make_dataset(unlabelled, side, batch_size=batch_size, cache=False)
+    ask = transfer.as_function(model)
     with fitting.quiet_tensorflow():
-        found = [model.predict_on_batch(batch)[:, fitting.POSITIVE] for batch in images]
+        found = [ask(batch).numpy()[:, fitting.POSITIVE] for batch in images]
     return table.assign(probability=np.concatenate(found))

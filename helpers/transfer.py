@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 # Dropout is drawn anew in each epoch: it belongs to what is trained.
 _RANDOM = (keras.layers.Dropout, keras.layers.SpatialDropout2D, keras.layers.GaussianNoise)
@@ -63,6 +64,16 @@ def features(
         gains: Factors on the colours of each image, as from `batches.draw_gains`.
         batch_size: Images at a time.
     """
+    ask = as_function(base)
     for begin in range(0, len(images), batch_size):
         chosen = slice(begin, begin + batch_size)
-        yield base.predict_on_batch(images[chosen] * gains[chosen])
+        yield ask(images[chosen] * gains[chosen]).numpy()
+
+
+def as_function(model: keras.Model) -> Callable[[np.ndarray], tf.Tensor]:
+    """Returns the answers of a network as a function of a batch, whatever the size of the batch.
+
+    `Model.predict` does the same, but draws up its graph anew for a last, smaller batch.
+    """
+    signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
+    return tf.function(lambda batch: model(batch, training=False), input_signature=signature)

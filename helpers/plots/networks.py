@@ -1,10 +1,9 @@
-"""Figures of notebooks 03 and 04: how networks are built, how they learn, and what they confuse."""
+"""Figures of notebooks 03 and 04: how networks are built, and how they learn."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -133,35 +132,6 @@ def _highest(histories: dict[str, pd.DataFrame]) -> float:
     return float(min(losses.max(), 2.5 * losses.median())) * 1.05
 
 
-def score_points(
-    table: pd.DataFrame, title: str, origin: str, lines: dict[str, float] | None = None
-) -> Figure:
-    """Draws accuracies with their intervals, and simple rules as lines to compare with.
-
-    Args:
-        table: One row per model, in order: its name as index, `accuracy`, `low`, `high`.
-        title: Title of the figure.
-        origin: Where the images came from, and the weights.
-        lines: For each simple rule its accuracy.
-
-    Returns:
-        The figure.
-    """
-    fig, ax = new_figure(title, origin, size=(9.0, 1.6 + 0.42 * len(table)))
-    places = np.arange(len(table))[::-1]
-    reach = [table["accuracy"] - table["low"], table["high"] - table["accuracy"]]
-    ax.errorbar(table["accuracy"], places, xerr=reach, fmt="o", color=PALETTE[0], capsize=4)
-    looks = zip((lines or {}).items(), PALETTE[1:], ("--", ":", "-."), strict=False)
-    for (name, value), colour, dash in looks:
-        ax.axvline(value, color=colour, linestyle=dash, label=f"{name}: {value:.0%}")
-    ax.set_yticks(places, table.index)
-    ax.set(xlabel="accuracy on unseen subjects, with 95 % interval", ylim=(-0.6, len(table) - 0.4))
-    ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    if lines:
-        ax.legend(fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    return fig
-
-
 def rate_comparison(table: pd.DataFrame, origin: str, paper_rate: float = 2e-4) -> Figure:
     """Draws how well each optimizer did at each learning rate.
 
@@ -217,29 +187,4 @@ def epoch_choice(history: pd.DataFrame, origin: str) -> Figure:
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     ax.legend(fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    return fig
-
-
-def confusion(counts: pd.DataFrame, title: str, origin: str) -> Figure:
-    """Draws a confusion matrix with counts and the share of each true class.
-
-    Args:
-        counts: Images; rows are the truth, columns what the network said.
-        title: Title of the figure.
-        origin: Where the images came from, and the weights.
-
-    Returns:
-        The figure.
-    """
-    fig, ax = new_figure(title, origin, size=(6.0, 4.4))
-    shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
-    texts = [
-        [f"{n:,}\n{share:.0%} of {label}" for n, share in zip(row, part, strict=True)]
-        for label, row, part in zip(counts.index, counts.to_numpy(), shares.to_numpy(), strict=True)
-    ]
-    sns.heatmap(
-        shares, annot=np.array(texts), fmt="", cmap="Blues", vmin=0, vmax=1, ax=ax, square=True,
-        cbar_kws={"label": "share of the true class"}, annot_kws={"fontsize": 11},
-    )  # fmt: skip
-    ax.set(xlabel="the network says", ylabel="truth")
     return fig
