@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from helpers import cnmc, listing, runs, splits
+from helpers import cnmc, listing, quiet, runs, splits
 
 if TYPE_CHECKING:
     import keras
@@ -43,7 +43,8 @@ def open_model(path: str | Path) -> keras.Model:
         raise FileNotFoundError(f"The model is a .keras file that exists. Received: {str(path)!r}")
     if file.suffix != ".keras":
         raise ValueError(f"The model is a file that ends in .keras. Received: {str(path)!r}")
-    import keras
+    with quiet.start_up():
+        import keras
 
     model = keras.saving.load_model(file, compile=False, safe_mode=True)
     given, found = getattr(model, "input_shape", None), getattr(model, "output_shape", None)

@@ -173,14 +173,14 @@ def _page(
 ) -> str:
     about = facts | {"training": (training or {}).get("note", "not recorded beside the file")}
     worst = evaluation.by_subject(judged, facts["threshold"]).head(10)
-    name = (training or {}).get("settings", {}).get("model", facts["model"])
+    name = (training or {}).get("settings", {}).get("model", Path(facts["model"]).stem)
     template = jinja2.Environment(autoescape=True).from_string(PAGE)
     return template.render(
         title=f"How well {name} tells ALL from HEM",
         warnings=list(_warnings(scores, facts)),
         facts=_html(pd.DataFrame(list(about.items())), header=False),
         scores=_html(evaluation.for_display(scores)),
-        figures=list(_figures(judged, facts)),
+        figures=list(_figures(name, judged, facts)),
         subjects=_html(worst.rename(columns={"probability": "mean probability of ALL"})),
     )
 
@@ -201,12 +201,11 @@ def _warnings(scores: pd.DataFrame, facts: dict[str, Any]) -> Iterator[str]:
         yield "A class has fewer than two subjects, so there is no interval over subjects."
 
 
-def _figures(judged: pd.DataFrame, facts: dict[str, Any]) -> Iterator[dict[str, str]]:
+def _figures(name: str, judged: pd.DataFrame, facts: dict[str, Any]) -> Iterator[dict[str, str]]:
     """Yields the figures as text; curves only where both classes are there."""
     from helpers.plots import scores as draw
 
-    models, origin = {facts["model"]: judged}, facts["images"]
-    chosen = {facts["model"]: facts["threshold"]}
+    models, origin, chosen = {name: judged}, facts["images"], {name: facts["threshold"]}
     yield _embed(draw.confusion(models, origin, chosen), "Counts of true class against call.")
     if judged["label"].nunique() == 2:
         text = "ROC and precision-recall curve; the dot is at the threshold 0.5."

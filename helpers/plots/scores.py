@@ -157,7 +157,8 @@ def reliability(models: Models, origin: str) -> Figure:
     rows = -(-len(models) // columns)
     fig, axes = new_figure(
         "Is 80 % right in 80 % of the cells?",
-        origin, nrows=rows, ncols=columns, size=(3.5 * columns, 3.1 * rows + 0.6), squeeze=False,
+        origin, nrows=rows, ncols=columns, squeeze=False,
+        size=(max(6.0, 3.5 * columns), 3.1 * rows + 0.6),
         sharex=True, sharey=True,
     )  # fmt: skip
     for ax, (name, predictions) in zip(axes.flat, models.items(), strict=False):
