@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -177,3 +178,18 @@ class TestCard:
         assert "chosen on the test part" in model_card.write_card(
             "a", scores, "x", training=training
         )
+
+
+class TestRealFiles:
+    DATA = Path(__file__).resolve().parents[2] / "shared" / "cnmc" / "C-NMC_Leukemia"
+
+    @pytest.mark.skipif(not DATA.is_dir(), reason="the real C-NMC 2019 files are not here")
+    def test_when_the_preliminary_set_is_there_then_it_is_what_is_scored(self, tmp_path):
+        model = save_network(tmp_path / "model.keras", side=16)
+        report.evaluate_model(model, self.DATA, tmp_path / "out", draws=5)
+        found = pd.read_csv(tmp_path / "out" / "predictions.csv").set_index("file")
+        truth = {"1002.bmp": ("HEM", "H49"), "1005.bmp": ("ALL", "57"), "1105.bmp": ("ALL", "53")}
+        assert dict(zip(found.index, zip(found["label"], found["subject"], strict=True),
+                        strict=True)) == truth  # fmt: skip
+        facts = json.loads((tmp_path / "out" / "metrics.json").read_text())
+        assert (facts["images"], facts["scored on"]) == ("C-NMC 2019", judging.PRELIMINARY)
