@@ -20,6 +20,7 @@ from scipy import sparse
 
 from helpers import metrics
 
+LEAST = 3  # subjects of a class; two can be drawn in three ways only
 MOST_LEVELS = 4_096  # of the draws only; the score itself is exact
 ROOM = 4_000_000  # numbers of a chunk of draws, which bounds the memory
 
@@ -68,11 +69,11 @@ def over_subjects(sample: Sample, threshold: float, draws: int, seed: int) -> np
         seed: Decides the draws.
 
     Returns:
-        Shape (draws, scores). All NaN if a class has but one subject: nothing can vary then, which
-        would look like certainty.
+        Shape (draws, scores). All NaN if a class has fewer than `LEAST` subjects: next to nothing
+        can vary then, which would look like certainty.
     """
     strata = _strata(sample)
-    if any(len(members) < 2 for members in strata):
+    if any(len(members) < LEAST for members in strata):
         return np.full((draws, len(metrics.NAMES)), np.nan)
     scores, level = metrics.levels(sample.probability, threshold, MOST_LEVELS)
     tables = [_per_subject(sample, level, len(scores), is_it) for is_it in _classes(sample)]

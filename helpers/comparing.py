@@ -26,8 +26,10 @@ def compare(
 
     McNemar's test asks whether the two err on different cells equally often; it takes cells for
     independent, which cells of one patient are not. The paired bootstrap draws whole subjects, the
-    same for both models, and asks whether the difference keeps its sign. The p-values of all pairs
-    are corrected by Holm's method, each test for itself.
+    same for both models, and asks whether the difference keeps its sign; with few subjects it is
+    too sure, so its p-value is no less than 2 / 2^subjects, as low as a two-sided test can get
+    when each subject favours one model or the other. The p-values of all pairs are corrected by
+    Holm's method, each test for itself.
 
     Args:
         models: The predictions of each model by its name, all on the same cells (`path`).
@@ -41,7 +43,7 @@ def compare(
         One row per pair: `first`, `second`, `only_first` and `only_second` (cells that only this
         one calls right), `p_mcnemar`, `difference` (first minus second), `low`, `high` (95 % over
         subjects, not corrected), `p_subjects`, both also with `_holm`, `cells`, `subjects`.
-        Where a class has fewer than two subjects, what needs more is missing.
+        Where a class has fewer than `bootstrap.LEAST` subjects, what needs more is missing.
 
     Raises:
         ValueError: If there are fewer than two models, or they did not judge the same cells.
@@ -58,14 +60,14 @@ def compare(
     }
     value = {name: bootstrap.score(array, chosen[name])[place] for name, array in arrays.items()}
     right = {name: (a.probability > chosen[name]) == a.is_all for name, a in arrays.items()}
+    some = next(iter(arrays.values()))
     rows = [
         {"first": one, "second": other}
         | _mcnemar(right[one], right[other])
         | {"difference": value[one] - value[other]}
-        | _paired(drawn[one] - drawn[other])
+        | _paired(drawn[one] - drawn[other], some.subjects)
         for one, other in combinations(models, 2)
     ]
-    some = next(iter(arrays.values()))
     table = pd.DataFrame(rows).assign(cells=len(some.is_all), subjects=some.subjects)
     return table.assign(**{f"{p}_holm": holm(table[p]) for p in ("p_mcnemar", "p_subjects")})
 
@@ -109,14 +111,15 @@ def _mcnemar(one: np.ndarray, other: np.ndarray) -> dict[str, float]:
     return counts | {"p_mcnemar": float(p)}
 
 
-def _paired(differences: np.ndarray) -> dict[str, float]:
+def _paired(differences: np.ndarray, subjects: int) -> dict[str, float]:
     """Returns the interval of a difference, and how often it changes its sign, both sides."""
     known = differences[~np.isnan(differences)]
     if not len(known):
         return {"low": np.nan, "high": np.nan, "p_subjects": np.nan}
     low, high = np.quantile(known, [0.025, 0.975])
-    tail = min((known <= 0).sum(), (known >= 0).sum())
-    return {"low": low, "high": high, "p_subjects": min(1.0, 2 * (tail + 1) / (len(known) + 1))}
+    tail = (min((known <= 0).sum(), (known >= 0).sum()) + 1) / (len(known) + 1)
+    p = min(1.0, 2 * max(tail, 0.5**subjects))
+    return {"low": low, "high": high, "p_subjects": p}
 
 
 def holm(p: pd.Series) -> np.ndarray:

@@ -59,8 +59,8 @@ def evaluate(
     Returns:
         One row per score, named by the index `metric` (`metrics.LABELS` has them in words), with
         `value`, `low` and `high` (over subjects), `cell_low` and `cell_high`, `cells`, `subjects`.
-        A score that is not defined is missing; so is an interval over fewer than two subjects of a
-        class.
+        A score that is not defined is missing; so is an interval over fewer than three subjects
+        of a class.
 
     Raises:
         ValueError: If a column is missing, or a probability, label or subject is not one.
@@ -126,7 +126,7 @@ def in_words(table: pd.DataFrame, metric: str = "weighted_f1") -> str:
     if np.isnan(row["value"]):
         return f"{metrics.LABELS[metric]} not defined ({size})"
     value = f"{row['value']:,.0f}" if metric in metrics.COUNTS else f"{row['value']:.3f}"
-    reach = "no interval: fewer than two subjects of a class"
+    reach = "no interval: fewer than three subjects of a class"
     if not np.isnan(row["low"]):
         reach = f"95 % interval over subjects {_reach(row['low'], row['high'], metric, ' to ')}"
     return f"{metrics.LABELS[metric]} {value} ({reach}; {size})"

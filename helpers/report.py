@@ -198,7 +198,7 @@ def _warnings(scores: pd.DataFrame, facts: dict[str, Any]) -> Iterator[str]:
             "of these subjects; if it was, the scores are too good."
         )
     if scores.loc["accuracy", ["low", "high"]].isna().any():
-        yield "A class has fewer than two subjects, so there is no interval over subjects."
+        yield "A class has fewer than three subjects, so there is no interval over subjects."
 
 
 def _figures(name: str, judged: pd.DataFrame, facts: dict[str, Any]) -> Iterator[dict[str, str]]:

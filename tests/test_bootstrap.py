@@ -79,9 +79,10 @@ def test_when_probabilities_are_gathered_then_the_draws_hardly_move(monkeypatch)
     np.testing.assert_allclose(near, bootstrap.over_subjects(cells, 0.5, 20, seed=1), atol=1e-4)
 
 
-def test_when_a_class_has_one_subject_then_there_is_no_interval():
+@pytest.mark.parametrize("gone", [["H0"], ["H0", "H3"]])
+def test_when_a_class_has_one_or_two_subjects_then_there_is_no_interval(gone):
     table = judged(60)
-    cells = sample(table[~table["linked_subject"].isin(["H0", "H3"])])
+    cells = sample(table[~table["linked_subject"].isin(gone)])
     assert np.isnan(bootstrap.over_subjects(cells, 0.5, 10, 0)).all()
 
 

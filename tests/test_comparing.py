@@ -52,8 +52,14 @@ def test_when_models_are_the_same_then_nothing_differs(cells):
 
 
 def test_when_one_is_better_on_every_subject_then_both_tests_say_so(cells):
-    row = compare({"good": perfect(cells), "bad": cells}, metric="roc_auc", draws=500).iloc[0]
+    row = compare({"good": perfect(cells), "bad": cells}, metric="roc_auc").iloc[0]
     assert row["difference"] > row["low"] > 0
+    assert row["p_subjects"] == pytest.approx(2 / 2**9)  # the least that nine subjects allow
+
+
+def test_when_there_are_many_subjects_then_the_draws_are_the_floor():
+    cells = judged(900, subjects=30)
+    row = compare({"good": perfect(cells), "bad": cells}, metric="roc_auc", draws=500).iloc[0]
     assert row["p_subjects"] == pytest.approx(2 / 501)
 
 

@@ -121,7 +121,7 @@ class TestWords:
 
     def test_when_there_is_no_interval_then_the_reason_is_told(self, cells):
         table = evaluation.evaluate(cells.assign(linked_subject="1"), draws=5)
-        assert "fewer than two subjects of a class" in evaluation.in_words(table)
+        assert "fewer than three subjects of a class" in evaluation.in_words(table)
 
     def test_when_a_score_is_not_defined_then_it_is_told(self, cells):
         table = evaluation.evaluate(cells.query("label == 'ALL'"), draws=5)
