@@ -114,6 +114,31 @@ def split(
 
 
 @app.command()
+def train(
+    network: Annotated[str, typer.Argument(help="Such as proposed_cnn or vgg16.")],
+    data: Annotated[Path, typer.Argument(help="Folder of C-NMC images, or of a split.")],
+    profile: Annotated[str | None, typer.Option(help="smoke, workshop or paper.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Default: the profile's.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Side in px; default: the same.")] = None,
+    allow_leaks: Annotated[
+        bool, typer.Option("--allow-leaks", help="Accept a split by image: scores are too good.")
+    ] = False,
+    seed: Seed = 1,
+) -> None:
+    """Trains a network as the series does, or loads the run, and says where it lies."""
+    from helpers import evaluation, profiles, recipes
+
+    chosen = profiles.active(profile)
+    table = recipes.gather_table(data, chosen, seed)
+    options = {"epochs": epochs, "image_size": image_size, "allow_leaks": allow_leaks}
+    run = recipes.train_recipe(network, table, chosen, _tell, seed, **options)
+    typer.echo(run.note)
+    typer.echo(f"Test part: {evaluation.in_words(evaluation.evaluate(run.predictions))}")
+    typer.echo(f"Network, history, predictions and scores: {run.folder}")
+    _tell("Not for diagnosis.")
+
+
+@app.command()
 def evaluate(
     model: Model,
     data: Data,

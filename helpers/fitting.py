@@ -79,7 +79,7 @@ def prepare(
     """
     # A second model over the same layers is compiled, so that the network itself stays as it is
     # saved: without the optimizer, at half the size on disk.
-    base, learner = None, keras.Model(model.inputs, model.outputs)
+    base, learner = None, keras.Model(model.input, model.output)
     if settings["stage"] != "all":
         base, learner = transfer.divide(model)
     data = {}

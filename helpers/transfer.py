@@ -34,7 +34,7 @@ def divide(model: keras.Model) -> tuple[keras.Model, keras.Model]:
             f"after it. Received: {len(trained)} trainable of {len(layers)} layers"
         )
     features = layers[cut - 1].output
-    return keras.Model(model.inputs, features), keras.Model(features, model.outputs)
+    return keras.Model(model.input, features), keras.Model(features, model.output)
 
 
 def _last_cut(layers: list[keras.layers.Layer], trained: int) -> int:

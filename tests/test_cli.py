@@ -284,3 +284,25 @@ class TestAugment:
         assert code == 1
         assert "GB of disk" in told
         assert not (tmp_path / "out").exists()
+
+
+class TestTrain:
+    def test_when_a_network_is_trained_then_it_says_where_the_run_lies(self, run, cells, tmp_path):
+        options = ("--profile", "smoke", "--epochs", "1")
+        code, out, told = run("train", "proposed_cnn", cells, *options)
+        assert code == 0
+        folder = Path(re.search(r"scores: (.+)\n", out).group(1))
+        assert (folder / "model.keras").is_file()
+        assert folder.is_relative_to(tmp_path / "work")
+        assert "epoch   1 of 1" in told
+
+    def test_when_the_split_leaks_then_it_is_refused(self, run, cells, tmp_path):
+        assert run("split", cells, tmp_path / "out", "--seed", "1")[0] == 0
+        code, _, told = run("train", "proposed_cnn", tmp_path / "out", "--profile", "smoke")
+        assert code == 1
+        assert "one side only" in told
+
+    def test_when_the_network_is_unknown_then_the_known_ones_are_listed(self, run, cells):
+        code, _, told = run("train", "lenet", cells, "--profile", "smoke")
+        assert code == 1
+        assert "proposed_cnn" in told.splitlines()[-1]

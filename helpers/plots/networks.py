@@ -106,7 +106,8 @@ def training_curves(histories: dict[str, pd.DataFrame], title: str, origin: str)
     axes[1, 0].set_ylabel("accuracy")
     axes[1, 0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes[0, 0].set_ylim(0, _highest(histories))
-    axes[1, -1].legend(fontsize=8, loc="lower right")
+    handles, labels = axes[1, 0].get_legend_handles_labels()
+    fig.legend(handles, labels, fontsize=9, loc="outside right upper")
     return fig
 
 
@@ -156,6 +157,9 @@ def rate_comparison(table: pd.DataFrame, origin: str, paper_rate: float = 2e-4) 
     for ax in (left, right):
         ax.axvline(paper_rate, color=NEUTRAL, linestyle=":", label=f"the paper's {paper_rate:g}")
         ax.set(xscale="log", xlabel="learning rate")
+        rates = sorted({*table["learning_rate"], paper_rate})
+        ax.set_xticks(rates, [f"{rate:g}" for rate in rates])
+        ax.minorticks_off()
     left.set_ylabel("training loss, last epoch")
     left.set_ylim(0, min(table["loss"].max(), 2.0) * 1.05)
     right.set_ylabel("accuracy, validation part, best epoch")
