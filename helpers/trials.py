@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Hashable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -41,8 +42,10 @@ def train_all(
         from joblib import Parallel, delayed
 
         # The processes train; each run is then loaded from its folder.
-        work = str(work_dir())
-        Parallel(n_jobs=count)(delayed(_elsewhere)(make, work, dict(job)) for job in jobs.values())
+        calls = [delayed(_elsewhere)(make, str(work_dir()), dict(job)) for job in jobs.values()]
+        with warnings.catch_warnings():  # A process that has grown is replaced: no news, either.
+            warnings.filterwarnings("ignore", "A worker stopped", UserWarning)
+            Parallel(n_jobs=count)(calls)
     return {key: make(**job) for key, job in jobs.items()}
 
 
