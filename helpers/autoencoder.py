@@ -44,7 +44,8 @@ def build(network: keras.Model, seed: int = 0) -> keras.Model:
         seed: Decides the first weights of the decoder.
 
     Returns:
-        A model from raw images (0 to 255) to the same images from 0 to 1.
+        A model from raw images (0 to 255) to the same images from about 0 to 1. Nothing in the
+        decoder can fall silent: cells are dark, and with ReLU and sigmoid it settled for black.
     """
     encoder = encoder_of(network)
     answer = encoder.output
@@ -52,12 +53,10 @@ def build(network: keras.Model, seed: int = 0) -> keras.Model:
         answer = _enlarge(answer, side)
         start = keras.initializers.HeNormal(seed + number)
         answer = keras.layers.Conv2D(
-            channels, 3, padding="same", activation="relu", kernel_initializer=start
+            channels, 3, padding="same", activation="leaky_relu", kernel_initializer=start
         )(answer)
     start = keras.initializers.GlorotUniform(seed)
-    last = keras.layers.Conv2D(
-        3, 3, padding="same", activation="sigmoid", kernel_initializer=start, dtype="float32"
-    )
+    last = keras.layers.Conv2D(3, 3, padding="same", kernel_initializer=start, dtype="float32")
     return keras.Model(network.inputs, last(answer), name="autoencoder")
 
 
