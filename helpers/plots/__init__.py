@@ -1,8 +1,8 @@
 """Every figure of the series: tables and arrays in, a matplotlib figure out.
 
-`style` has the shared look; each notebook has its own module: `foundations` and `interactive` (00),
-`dataset` (01), `crop` and `augment` (02), `networks` (03, 04), `layers` (05), `scores` and `judging`
-(06), `beyond` (07).
+`style` has the shared look; each notebook has its own module: `foundations` and `interactive`
+(00), `dataset` (01), `crop` and `augment` (02), `networks` (03, 04), `layers` (05), `scores` and
+`judging` (06), `beyond` (07).
 """
 
 from helpers.plots.style import (
