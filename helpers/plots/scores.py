@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from helpers import evaluation, metrics
 from helpers.plots.style import CLASS_COLOURS, CLASS_MARKERS, NEUTRAL, PALETTE, new_figure
@@ -47,7 +48,7 @@ def forest(
         _interval_rows(ax, rows)
         ax.set(xlabel=metrics.LABELS[name], yticks=range(len(models)))
         ax.set_yticklabels(models)
-    axes[0, 0].invert_yaxis()
+        ax.xaxis.set_major_locator(MaxNLocator(5))
     axes[0, 0].set_ylim(len(models) - 0.4, -0.6)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside right upper", fontsize=9)
