@@ -178,7 +178,7 @@ def reliability(models: Models, origin: str) -> Figure:
         ax.set_xlabel("said: probability of ALL")
         ax.tick_params(labelbottom=True)
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    place = "outside lower left" if columns > 1 else "outside right upper"
+    place = "outside lower left" if columns > 1 else "outside right center"
     fig.legend(handles, labels, loc=place, fontsize=9, ncols=columns)
     return fig
 
