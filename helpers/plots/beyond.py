@@ -96,7 +96,7 @@ def error_parts(parts: pd.DataFrame, origin: str) -> Figure:
     ax.set(xticks=place, xlabel="draw of subjects", ylabel="mean squared error (Brier)")
     ax.set_xticklabels([str(name) for name in parts.index])
     ax.set_xlim(-0.8, max(len(parts) - 0.2, 2.8))
-    ax.legend(**BESIDE)
+    ax.legend(markerscale=0.4, **BESIDE)
     return fig
 
 
