@@ -24,7 +24,11 @@ from tiny_training import PROFILE
 
 from helpers import batches, callbacks, fitting, models, pipelines, training
 
-tiny_training.register_tiny()
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    """Registers the network for each test alone, whatever other files do to the registry."""
+    monkeypatch.setitem(models.MODELS, "tiny", models.ModelSpec("tiny", tiny_training.build_tiny))
 
 
 @pytest.fixture(scope="module")
