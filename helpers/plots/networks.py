@@ -93,7 +93,7 @@ def training_curves(histories: dict[str, pd.DataFrame], title: str, origin: str)
     """
     fig, axes = new_figure(
         title, origin, nrows=2, ncols=len(histories), sharey="row", squeeze=False,
-        size=(max(5.5, 2.9 * len(histories)), 5.6),
+        size=(max(8.0, 2.9 * len(histories)), 5.6),
     )  # fmt: skip
     for (upper, lower), (name, history) in zip(axes.T, histories.items(), strict=True):
         epochs = np.arange(1, len(history) + 1)
