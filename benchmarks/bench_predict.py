@@ -21,6 +21,7 @@ import pandas as pd
 from helpers import (
     accelerators,
     batches,
+    cnmc,
     fitting,
     kernels,
     models,
@@ -63,8 +64,8 @@ def main() -> None:
 
 
 def draw() -> pd.DataFrame:
-    table = synthetic.find_or_draw(profiles.active("smoke")).table
-    return table[["path", "label"]].reset_index(drop=True)
+    source = synthetic.find_or_draw(profiles.active("smoke"))
+    return cnmc.index(source.root)[["path", "label"]]
 
 
 def fit(rows: pd.DataFrame) -> None:

@@ -112,7 +112,7 @@ def keep_images(rows: pd.DataFrame, size: int, report: Callable[[str], Any] | No
     }
 
     def make(folder: Path) -> None:
-        images = pipelines.make_dataset(contents, size, batch_size=100, cache=False)
+        images = pipelines.stream_images(rows, size)
         keep(folder / "images.npy", images, (len(rows), size, size, 3), report)
 
     return runs.make_once(work_dir() / "pixels", description, make) / "images.npy"

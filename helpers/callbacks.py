@@ -58,7 +58,8 @@ class Checkpoint(keras.callbacks.Callback):
     Args:
         folder: Where the state is written, atomically.
         judge: Part of the data whose accuracy decides the best epoch, "val" or "test"; a tie
-            is decided by the lower loss, then by the earlier epoch.
+            is decided by the lower loss, then by the earlier epoch. "last": no part does, the
+            last epoch counts as the best.
         patience: Epochs without a better one after which the fit stops; None: never.
     """
 
@@ -72,6 +73,8 @@ class Checkpoint(keras.callbacks.Callback):
     @property
     def best_epoch(self) -> int:
         """Number of the best epoch so far, from 0; -1 before the first."""
+        if self.judge == "last":
+            return len(self.history) - 1
         accuracy, loss = f"{self.judge}_accuracy", f"{self.judge}_loss"
         ranks = [(-row[accuracy], row[loss], n) for n, row in enumerate(self.history)]
         return min(ranks)[2] if ranks else -1

@@ -195,9 +195,7 @@ def predict_views(
     """
     from helpers import fitting, pipelines
 
-    unlabelled = table.drop(columns="label", errors="ignore")
-    side = size or model.input_shape[1]
-    images = pipelines.make_dataset(unlabelled, side, batch_size=batch_size, cache=False)
+    images = pipelines.stream_images(table, size or model.input_shape[1], batch_size)
     with fitting.quiet_tensorflow():
         found = [
             [model.predict_on_batch(view)[:, fitting.POSITIVE] for view in views(np.asarray(batch))]

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from zipfile import ZipFile
 
 import keras
 import numpy as np
@@ -58,11 +60,17 @@ def build(settings: Mapping[str, Any], start: Path | None, accelerator: Accelera
         **settings["options"],
     )
     if start is not None:
-        model.load_weights(start / "model.keras")
+        _take_weights(model, start / "model.keras")
     models.set_trainable(model, settings["stage"])
     if accelerator.kind == "CPU" and accelerator.devices == 1:
         kernels.use_fast_kernels(model)
     return model
+
+
+def _take_weights(model: keras.Model, saved: Path) -> None:
+    """Unpacks the weights first: read inside the archive, they take five times as long."""
+    with TemporaryDirectory() as folder, ZipFile(saved) as archive:
+        model.load_weights(archive.extract("model.weights.h5", folder))
 
 
 def prepare(
@@ -82,6 +90,7 @@ def prepare(
     base, learner = None, keras.Model(model.input, model.output)
     if settings["stage"] != "all":
         base, learner = transfer.divide(model)
+        ask = transfer.as_function(base)
     data = {}
     for part, rows in parts.items():
         path = batches.keep_images(rows, settings["image_size"], report)
@@ -89,7 +98,7 @@ def prepare(
         jitter = settings["colour_jitter"] if is_train else 0.0
         if base:
             gains = batches.draw_gains(len(rows), jitter, settings["seed"])
-            found = transfer.features(base, np.load(path, mmap_mode="r"), gains)
+            found = transfer.features(ask, np.load(path, mmap_mode="r"), gains)
             path, jitter = folder / f"features-{part}.npy", 0.0
             batches.keep(path, found, (len(rows), *learner.input_shape[1:]), report)
         seed = settings["seed"] if is_train else None
@@ -127,7 +136,7 @@ def fit(
     Returns:
         The history: one row per epoch.
     """
-    judge = "test" if settings["select_on"] == "test" else "val"
+    judge = {"validation": "val"}.get(settings["select_on"], settings["select_on"])
     checkpoint = callbacks.Checkpoint(folder, judge, settings["patience"])
     done = checkpoint.resume(model)
     with callbacks.clear_memory_error(settings):
@@ -215,13 +224,14 @@ def summarise(
 
 
 def _note(metrics: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
-    warning = " (optimistic: a demonstration)" if settings["select_on"] == "test" else ""
+    chosen = {"last": "as the last", "test": "on test (optimistic: a demonstration)"}
+    how = chosen.get(settings["select_on"], f"on {settings['select_on']}")
     said = [
         settings["model"],
         f"{settings['image_size']} px",
         f"{settings['optimizer']} at {settings['learning_rate']:g}",
         f"epoch {metrics['best_epoch']} of {metrics['epochs']}",
-        f"chosen on {settings['select_on']}{warning}",
+        f"chosen {how}",
         f"seed {settings['seed']}",
         metrics["weights_note"],
     ]

@@ -74,6 +74,20 @@ def make_dataset(
     return data.batch(batch_size, **_IN_PARALLEL).prefetch(tf.data.AUTOTUNE)
 
 
+def stream_images(table: pd.DataFrame, size: int, batch_size: int = 100) -> tf.data.Dataset:
+    """Makes batches of images alone, in the order of the table and read only as they are taken.
+
+    Args:
+        table: One row per image, with `path`; labels are not looked at.
+        size: Side of the images in px, at least 1.
+        batch_size: Images per batch, at least 1.
+
+    Returns:
+        A dataset of images as from `make_dataset`, without labels.
+    """
+    return make_dataset(table[["path"]], size, batch_size=batch_size, cache=False)
+
+
 def _check_arguments(size: int, batch_size: int, crop: int) -> None:
     if size < 1 or batch_size < 1 or not 1 <= crop <= SIDE:
         raise ValueError(

@@ -106,8 +106,9 @@ def train(
             epoch; see `batches.draw_gains` (paper: 0).
         patience: Stops after so many epochs without a better one; None: never (paper).
         class_weights: Whether both classes weigh the same in the loss, whatever their numbers.
-        select_on: The part that chooses the best epoch. "test" is the paper's likely protocol,
-            there only to show its bias; the run's note says so.
+        select_on: The part that chooses the best epoch; or "last", where no part is large enough
+            to choose well and a falling rate has come to rest at the end. "test" is the
+            paper's likely protocol, there only to show its bias; the run's note says so.
         stage: "all" trains every layer; "head" the new head on a frozen base, whose features are
             computed once; "last" the head and the last block(s).
         start_from: A run of the same network whose weights to start from: for "last", a run of
@@ -210,9 +211,7 @@ def predict(
     Returns:
         The table's rows with `probability` of ALL.
     """
-    unlabelled = table.drop(columns="label", errors="ignore")
-    side = size or model.input_shape[1]
-    images = pipelines.make_dataset(unlabelled, side, batch_size=batch_size, cache=False)
+    images = pipelines.stream_images(table, size or model.input_shape[1], batch_size)
     ask = transfer.as_function(model)
     with fitting.quiet_tensorflow():
         found = [ask(batch).numpy()[:, fitting.POSITIVE] for batch in images]

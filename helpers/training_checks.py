@@ -25,7 +25,7 @@ def check_settings(settings: Mapping[str, Any], start_from: Mapping[str, Any] | 
     known: dict[str, Iterable[str]] = {
         "model": models.MODELS,
         "optimizer": fitting.OPTIMIZERS,
-        "select_on": PARTS[1:],
+        "select_on": (*PARTS[1:], "last"),
         "stage": models.STAGES,
     }
     for name, choices in known.items():
@@ -39,6 +39,12 @@ def check_settings(settings: Mapping[str, Any], start_from: Mapping[str, Any] | 
     if settings["patience"] is not None and settings["patience"] < 1:
         raise ValueError(
             f"patience is at least 1 epoch, or None. Received: patience={settings['patience']!r}"
+        )
+    if settings["patience"] is not None and settings["select_on"] == "last":
+        raise ValueError(
+            "Patience waits for a better epoch, so a part must judge the epochs: leave patience "
+            f"out, or let 'validation' judge. Received: patience={settings['patience']!r}, "
+            "select_on='last'"
         )
     if start_from and start_from["model"] != settings["model"]:
         raise ValueError(

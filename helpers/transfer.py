@@ -54,17 +54,19 @@ def _flat(tensors: object) -> list[object]:
 
 
 def features(
-    base: keras.Model, images: np.ndarray, gains: np.ndarray, batch_size: int = 100
+    ask: Callable[[np.ndarray], tf.Tensor],
+    images: np.ndarray,
+    gains: np.ndarray,
+    batch_size: int = 100,
 ) -> Iterator[np.ndarray]:
     """Passes images through a base, some at a time.
 
     Args:
-        base: The frozen part of a network.
+        ask: The frozen part of a network, as from `as_function`.
         images: What it takes, of any number: as a file, no more than a batch is in memory.
         gains: Factors on the colours of each image, as from `batches.draw_gains`.
         batch_size: Images at a time.
     """
-    ask = as_function(base)
     for begin in range(0, len(images), batch_size):
         chosen = slice(begin, begin + batch_size)
         yield ask(images[chosen] * gains[chosen]).numpy()
@@ -76,4 +78,6 @@ def as_function(model: keras.Model) -> Callable[[np.ndarray], tf.Tensor]:
     `Model.predict` does the same, but draws up its graph anew for a last, smaller batch.
     """
     signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
-    return tf.function(lambda batch: model(batch, training=False), input_signature=signature)
+    return tf.function(
+        lambda batch: model(batch, training=False), input_signature=signature, autograph=False
+    )

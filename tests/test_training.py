@@ -127,6 +127,20 @@ def test_when_a_part_chooses_the_epoch_then_the_saved_network_is_of_that_epoch(t
     assert ("optimistic" in run.note) == (part == "test")
 
 
+def test_when_the_last_epoch_is_kept_then_no_part_chose_it(table):
+    run = _train(table, select_on="last", epochs=4, optimizer="rmsprop", learning_rate=0.01)
+    assert run.history["best"].tolist() == [False, False, False, True]
+    rows = run.predictions[run.predictions["split"] == "validation"]
+    right = ((rows["probability"] > 0.5) == (rows["label"] == "ALL")).mean()
+    assert right == pytest.approx(run.history["val_accuracy"].iloc[-1])
+    assert "chosen as the last" in run.note
+
+
+def test_when_no_part_judges_the_epochs_then_patience_is_refused(table):
+    with pytest.raises(ValueError, match="Received: patience=3, select_on='last'"):
+        _train(table, select_on="last", patience=3)
+
+
 def test_when_no_epoch_gets_better_then_patience_ends_the_fit(table):
     still = {"optimizer": "adagrad", "learning_rate": 1e-12, "normalise": False}
     run = _train(table, epochs=50, patience=2, **still)
