@@ -106,9 +106,10 @@ def train(side: int, batch: int, steps: int, threads: int, *options: str) -> Non
     model = models.build("proposed_cnn", side, weights=None)
     if "fused" in options:
         kernels.use_fast_kernels(model)
-    model.compile(
-        keras.optimizers.SGD(1e-3, momentum=0.9, nesterov=True), "sparse_categorical_crossentropy"
-    )
+    optimizer = keras.optimizers.SGD(1e-3, momentum=0.9, nesterov=True)
+    if "fused" in options:
+        kernels.use_fast_steps(optimizer)
+    model.compile(optimizer, "sparse_categorical_crossentropy")
     rng = np.random.default_rng(1)
     images = rng.uniform(0, 255, (steps * batch, side, side, 3)).astype("float32")
     data = tf.data.Dataset.from_tensor_slices((images, np.arange(steps * batch) % 2)).batch(batch)

@@ -54,6 +54,11 @@ class Accelerator:
         bits = "onednn_bfloat16 convolutions" if self.onednn_bfloat16 else self.policy
         return f"{self.kind} x {self.devices}, {bits}{', XLA' if self.xla else ''}"
 
+    @property
+    def is_one_cpu(self) -> bool:
+        """Whether it is a CPU that shares no batch: there `helpers.kernels` apply."""
+        return self.kind == "CPU" and self.devices == 1
+
     @contextmanager
     def scope(self) -> Iterator[None]:
         """Models built inside live on these devices, in this precision."""

@@ -22,6 +22,7 @@ from helpers import (
     kernels,
     models,
     networks,
+    outcome,
     pipelines,
     runs,
     transfer,
@@ -30,6 +31,10 @@ from helpers import weights as first_weights
 from helpers.accelerators import Accelerator, choose_accelerator
 from helpers.profiles import Profile, work_dir
 from helpers.training_checks import check_settings, check_table
+
+# The code that decides the result of a training, and so belongs to what names it.
+_CODE = [models, networks, first_weights, pipelines, kernels, transfer]
+_CODE += [fitting, batches, callbacks, outcome]
 
 
 @dataclass(frozen=True)
@@ -161,10 +166,10 @@ def train(
             learner, data = fitting.prepare(model, settings, parts, folder, report)
             fitting.compile_model(learner, settings, accelerator)
         history = fitting.fit(learner, data, settings, parts, folder, report)
-        predictions = fitting.score(learner, data, parts)
-        metrics = fitting.summarise(model, history, predictions, settings, accelerator)
+        predictions = outcome.score(learner, data, parts)
+        metrics = outcome.summarise(model, history, predictions, settings, accelerator)
         metrics["seconds"] = round(time.monotonic() - began, 1)
-        fitting.save(folder, model, history, predictions, metrics)
+        outcome.save(folder, model, history, predictions, metrics)
 
     description = _describe(settings, table, accelerator)
     with fitting.quiet_tensorflow():
@@ -176,14 +181,13 @@ def _describe(
     settings: Mapping[str, Any], table: pd.DataFrame, accelerator: Accelerator
 ) -> dict[str, Any]:
     """Names everything that determines the result; the code that trains belongs to it."""
-    modules = (models, networks, first_weights, pipelines, kernels, fitting, batches, callbacks)
     return {
         **settings,
         "first_weights": models.weights_key(settings["model"], settings["weights"]),
         "data": runs.table_digest(table),
         "numerics": accelerator.numerics,
         "versions": {name: version(name) for name in ("keras", "numpy", "tensorflow")},
-        "code": [runs.file_digest(Path(str(module.__file__))) for module in (*modules, transfer)],
+        "code": [runs.file_digest(Path(str(module.__file__))) for module in _CODE],
         "builder": inspect.getsource(models.MODELS[settings["model"]].builder),
     }
 
@@ -214,5 +218,5 @@ def predict(
     images = pipelines.stream_images(table, size or model.input_shape[1], batch_size)
     ask = transfer.as_function(model)
     with fitting.quiet_tensorflow():
-        found = [ask(batch).numpy()[:, fitting.POSITIVE] for batch in images]
+        found = [ask(batch).numpy()[:, outcome.POSITIVE] for batch in images]
     return table.assign(probability=np.concatenate(found))

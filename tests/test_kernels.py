@@ -1,4 +1,4 @@
-"""The fused batch normalisation: as Keras computes it, in one pass, and saved as Keras' own."""
+"""Fused batch normalisation and steps: as Keras computes them, in one pass, saved as Keras' own."""
 
 from __future__ import annotations
 
@@ -114,3 +114,30 @@ def test_when_networks_are_nested_then_the_inner_ones_are_made_fast_too():
     assert kernels.use_fast_kernels(nested) == 2
     again = keras.Model(nested.input, nested.layers[2](nested.layers[1](nested.input)))
     np.testing.assert_allclose(again(_images()), nested(_images()))
+
+
+def _after_three_steps(fast: bool, **options) -> list[np.ndarray]:
+    optimizer = keras.optimizers.SGD(0.01, **options)
+    if fast:
+        assert kernels.use_fast_steps(optimizer)
+    variable = keras.Variable(np.linspace(-1, 1, 7, dtype="float32"))
+    optimizer.build([variable])
+    for step in (1.0, -2.0, 0.5):
+        optimizer.apply([keras.ops.sin(step * variable)])
+    return [np.asarray(v) for v in (variable, *optimizer.variables)]
+
+
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_when_sgd_steps_in_one_pass_then_weights_and_momentum_are_as_with_keras(nesterov):
+    options = {"momentum": 0.9, "nesterov": nesterov}
+    for theirs, ours in zip(
+        _after_three_steps(False, **options), _after_three_steps(True, **options), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+@pytest.mark.parametrize("make", [keras.optimizers.SGD, keras.optimizers.Adam])
+def test_when_an_optimizer_has_no_fused_step_then_it_stays_as_it_is(make):
+    optimizer = make(0.01)
+    assert not kernels.use_fast_steps(optimizer)
+    assert "update_step" not in vars(optimizer)
