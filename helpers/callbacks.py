@@ -18,6 +18,7 @@ import tensorflow as tf
 from helpers import runs
 
 STATE, BEST = "state.npz", "best.npz"
+EVERY = 5.0  # s at least between two states that are kept: shorter epochs are sooner done again
 
 
 class StopOnNan(keras.callbacks.Callback):
@@ -49,7 +50,7 @@ def clear_memory_error(settings: Mapping[str, Any]) -> Iterator[None]:
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Keeps the whole state of a fit after each epoch, and the weights of its best epoch.
+    """Keeps the whole state of a fit after an epoch, and the weights of its best epoch.
 
     State is every variable of model and optimizer, dropout's random state included, so that a
     fit that is killed and resumed ends with the very same bits as one left in peace.
@@ -69,6 +70,8 @@ class Checkpoint(keras.callbacks.Callback):
         self.judge = judge
         self.patience = patience
         self.history: list[dict[str, float]] = []
+        self.best: list[np.ndarray] = []
+        self.kept = time.monotonic()
 
     @property
     def best_epoch(self) -> int:
@@ -91,22 +94,31 @@ class Checkpoint(keras.callbacks.Callback):
         Returns:
             How many epochs are done.
         """
+        self.kept = time.monotonic()
         if (self.folder / STATE).exists():
             history, *values = runs.load_arrays(self.folder / STATE)
             self.history = json.loads(history.tobytes())
+            self.best = runs.load_arrays(self.folder / BEST)
             for variable, value in zip(_state(model), values, strict=True):
                 variable.assign(value)
         return len(self.history)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Writes the best weights before the state: killed between, the epoch is done again."""
+        """Takes down the epoch, and now and then writes everything."""
         self.history.append({name: float(value) for name, value in (logs or {}).items()})
         if self.best_epoch == epoch:
-            runs.save_arrays(self.folder / BEST, self.model.get_weights())
+            self.best = self.model.get_weights()
+        if time.monotonic() - self.kept >= EVERY:
+            self._keep()
+        self.model.stop_training = self.is_over
+
+    def _keep(self) -> None:
+        """Writes the best weights before the state: killed between, epochs are done again."""
+        runs.save_arrays(self.folder / BEST, self.best)
         history = np.frombuffer(json.dumps(self.history).encode(), np.uint8)
         state = [keras.ops.convert_to_numpy(variable) for variable in _state(self.model)]
         runs.save_arrays(self.folder / STATE, [history, *state])
-        self.model.stop_training = self.is_over
+        self.kept = time.monotonic()
 
     def restore_best(self, model: keras.Model) -> pd.DataFrame:
         """Gives the model the weights of its best epoch and returns the history.
@@ -114,7 +126,7 @@ class Checkpoint(keras.callbacks.Callback):
         Returns:
             One row per epoch: `epoch` (from 1), loss and accuracy of both parts, and `best`.
         """
-        model.set_weights(runs.load_arrays(self.folder / BEST))
+        model.set_weights(self.best)
         table = pd.DataFrame(self.history)
         table.insert(0, "epoch", np.arange(1, len(table) + 1))
         return table.assign(best=table["epoch"] == self.best_epoch + 1)

@@ -193,12 +193,13 @@ def predict_views(
         One row per image and view, with `view` from 0 (as it is) to 7 and `probability` of ALL;
         `combine(…, by="view")` makes one opinion of them.
     """
-    from helpers import fitting, outcome, pipelines
+    from helpers import fitting, outcome, pipelines, transfer
 
     images = pipelines.stream_images(table, size or model.input_shape[1], batch_size)
+    ask = transfer.as_function(model)
     with fitting.quiet_tensorflow():
         found = [
-            [model.predict_on_batch(view)[:, outcome.POSITIVE] for view in views(np.asarray(batch))]
+            [ask(view).numpy()[:, outcome.POSITIVE] for view in views(np.asarray(batch))]
             for batch in images
         ]
     probability = np.concatenate(found, axis=1)

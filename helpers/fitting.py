@@ -132,7 +132,7 @@ def fit(
     folder: Path,
     report: Callable[[str], Any] | None,
 ) -> pd.DataFrame:
-    """Trains from the last complete epoch on, and gives the model its best epoch's weights.
+    """Trains from the last epoch that was kept on, and gives the model its best epoch's weights.
 
     Returns:
         The history: one row per epoch.

@@ -95,7 +95,8 @@ def train(
 ) -> Run:
     """Trains a network, or loads the run if it was trained before with all the same.
 
-    An interrupted training resumes after its last complete epoch and ends with the same bits.
+    An interrupted training resumes after the last epoch that was kept, which loses few seconds
+    besides an epoch, and ends with the same bits.
 
     Args:
         name: A network of `models.MODELS`.
