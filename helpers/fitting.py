@@ -109,6 +109,8 @@ def compile_model(
 ) -> None:
     """Compiles with cross-entropy, the optimizer and what the accelerator can do."""
     optimizer = OPTIMIZERS[settings["optimizer"]](settings["learning_rate"])
+    if accelerator.devices == 1:
+        kernels.keep_on_one_device(optimizer)
     if accelerator.is_one_cpu:
         kernels.use_fast_steps(optimizer)
     model.compile(

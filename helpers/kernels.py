@@ -86,6 +86,24 @@ def _follow(
         moving.assign(moving.value * layer.momentum + new * (1 - layer.momentum))
 
 
+def keep_on_one_device(optimizer: keras.optimizers.Optimizer) -> None:
+    """Spares an optimizer the sum of its gradients over devices, where there is only one.
+
+    Keras asks `tf.distribute` for that sum even then. The answer is the gradients as they are, but
+    TensorFlow takes down how to derive it in a register that is never emptied, and with it the
+    graph and all that the graph holds: every training would keep its weights until the process
+    ends (measured: 130 MB for each of the proposed network).
+
+    Args:
+        optimizer: Any Keras optimizer on the TensorFlow backend; call before `compile`.
+    """
+    optimizer._all_reduce_sum_gradients = _as_they_are
+
+
+def _as_they_are(pairs: list[tuple[tf.Tensor, tf.Variable]]) -> list[tuple[tf.Tensor, tf.Variable]]:
+    return pairs
+
+
 def use_fast_steps(optimizer: keras.optimizers.Optimizer) -> bool:
     """Lets SGD with momentum take its steps by TensorFlow's fused operation, on one device.
 

@@ -107,6 +107,8 @@ def pretrain(
             # A second model over the same layers learns, so that no file holds an optimizer.
             learner = keras.Model(model.inputs, model.outputs)
             optimizer = keras.optimizers.Adam(learning_rate)
+            if accelerator.devices == 1:
+                kernels.keep_on_one_device(optimizer)
             learner.compile(optimizer, "mse", jit_compile=accelerator.xla)
         data = _read(parts, settings)
         history = _fit(learner, data, settings, report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import json
 import time
@@ -160,6 +161,7 @@ def train(
     accelerator = choose_accelerator(devices)
 
     def make(folder: Path) -> None:
+        gc.collect()  # a network and its graphs hold each other: the last training's go now
         began = time.monotonic()
         fitting.fix_seeds(seed)
         with accelerator.scope():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import keras
 import numpy as np
 import pytest
@@ -141,3 +144,20 @@ def test_when_an_optimizer_has_no_fused_step_then_it_stays_as_it_is(make):
     optimizer = make(0.01)
     assert not kernels.use_fast_steps(optimizer)
     assert "update_step" not in vars(optimizer)
+
+
+def _graph_of_a_training(make) -> weakref.ref:
+    optimizer, variable = make(0.01), keras.Variable([1.0, 2.0])
+    kernels.keep_on_one_device(optimizer)
+    optimizer.build([variable])
+    step = tf.function(lambda: optimizer.apply([tf.constant([1.0, 1.0])], [variable]))
+    step()
+    assert np.all(np.asarray(variable) < [1.0, 2.0])
+    return weakref.ref(step.get_concrete_function().graph)
+
+
+@pytest.mark.parametrize("make", [keras.optimizers.SGD, keras.optimizers.Adam])
+def test_when_kept_on_one_device_then_a_finished_training_leaves_no_graph_behind(make):
+    graph = _graph_of_a_training(make)
+    gc.collect()
+    assert graph() is None
