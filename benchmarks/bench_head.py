@@ -14,7 +14,7 @@ import pandas as pd
 from helpers import accelerators, fitting, models, pipelines, profiles, splits, synthetic, training
 
 SIDE, EPOCHS, BATCH = 64, 10, 30
-PROFILE = replace(profiles.active("smoke"), image_size=SIDE, images=300, batch_size=BATCH)
+PROFILE = replace(profiles.active("smoke"), image_size=SIDE, images=1_000, batch_size=BATCH)
 
 
 def main() -> None:

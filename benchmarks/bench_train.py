@@ -46,6 +46,8 @@ def main() -> None:
     for worker in filter(None, workers.values()):
         worker.kill()
     report({way: STEPS * BATCH / np.array(seconds) for way, seconds in times.items()}, told)
+    worker = subprocess.run([sys.executable, __file__, "limit"], capture_output=True, text=True)
+    print(f"\n{worker.stdout.strip()}")
 
 
 def report(rates: dict[str, np.ndarray], told: dict[str, list[str]]) -> None:
@@ -122,5 +124,38 @@ def train(side: int, batch: int, steps: int, threads: int, *options: str) -> Non
         print(time.perf_counter() - began, flush=True)
 
 
+def limit() -> None:
+    """Says how fast training could be if nothing but its convolutions took time.
+
+    A large product of matrices is the best case of the arithmetic that a convolution consists of.
+    """
+    import tensorflow as tf
+
+    from helpers import models
+
+    model = models.build("proposed_cnn", SIDE, weights=None)
+    convs = [layer for layer in model.layers if "conv" in layer.name]
+    forward = sum(
+        2 * layer.output.shape[1] ** 2 * int(np.prod(layer.kernel.shape)) for layer in convs
+    )
+    first = 2 * convs[0].output.shape[1] ** 2 * int(np.prod(convs[0].kernel.shape))
+    work = 3 * forward - first  # forward, to the kernels, and to the input of all but the first
+    for kind in (tf.float32, tf.bfloat16):
+        matrix = tf.cast(tf.random.normal((3072, 3072)), kind)
+        seconds = []
+        for _ in range(12):
+            began = time.perf_counter()
+            tf.matmul(matrix, matrix).numpy()
+            seconds.append(time.perf_counter() - began)
+        speed = 2 * 3072**3 / min(seconds)
+        print(
+            f"{kind.name}: at the {speed / 1e9:.0f} GFLOP/s of a 3072 x 3072 matrix product, the "
+            f"{work / 1e9:.1f} GFLOP of an image's convolutions allow {speed / work:.1f} images/s"
+        )
+
+
 if __name__ == "__main__":
-    train(*map(int, sys.argv[1:5]), *sys.argv[5:]) if len(sys.argv) > 4 else main()
+    if sys.argv[1:] == ["limit"]:
+        limit()
+    else:
+        train(*map(int, sys.argv[1:5]), *sys.argv[5:]) if len(sys.argv) > 4 else main()
