@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -131,6 +132,11 @@ def find_notebooks(folder: Path, only: Sequence[str] = ()) -> list[Path]:
     return [p for p in paths if not only or p.name.startswith(tuple(only))]
 
 
+# What a notebook says comes as messages. With our own streams, a process that a notebook left
+# behind would keep `series | tee log` waiting for its end.
+_APART = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+
+
 def _execute(path: Path, target: Path, profile: str) -> Result:
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
@@ -143,7 +149,7 @@ def _execute(path: Path, target: Path, profile: str) -> Result:
     )
     began, problem = time.monotonic(), ""
     try:
-        client.execute(env={**QUIET, **os.environ, "CNMC_PROFILE": profile})
+        client.execute(env={**QUIET, **os.environ, "CNMC_PROFILE": profile}, **_APART)
     except (CellControlSignal, DeadKernelError) as error:
         problem = _explain(notebook, error)
     seconds, status = time.monotonic() - began, "failed" if problem else "ok"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Key = TypeVar("Key", bound=Hashable)
 SMALL = 64  # px: up to here a network leaves most of a CPU idle, and building it takes longest
 MOST = 4  # processes; each takes about 1 GB of memory
-FEW = 8  # jobs: with fewer, starting processes takes longer than they save
+LITTLE = 15_000  # images to learn from, each once an epoch: starting processes would take longer
 
 
 def train_all(
@@ -26,8 +26,8 @@ def train_all(
     Args:
         jobs: The arguments of `training.train` per job, all by name.
         workers: Processes that train at the same time. Their number changes no result. By
-            default one per processor, up to four; one where images are large, jobs are few or a
-            GPU is there.
+            default one per processor, up to four; one where images are large, there is little
+            to do or a GPU is there.
         labels: Whether jobs are for `training.train`; False: for `pretraining.pretrain`.
 
     Returns:
@@ -53,9 +53,14 @@ def _default_workers(jobs: Mapping[Any, Mapping[str, Any]]) -> int:
     from helpers.accelerators import choose_accelerator
 
     sides = [job.get("image_size") or job["profile"].image_size for job in jobs.values()]
-    if len(jobs) < FEW or max(sides) > SMALL or choose_accelerator().kind == "GPU":
+    work = sum(_epochs(job) * (job["table"]["split"] == "train").sum() for job in jobs.values())
+    if work < LITTLE or max(sides) > SMALL or choose_accelerator().kind == "GPU":
         return 1
-    return min(os.cpu_count() or 1, MOST)
+    return min(os.cpu_count() or 1, len(jobs), MOST)
+
+
+def _epochs(job: Mapping[str, Any]) -> int:
+    return job.get("epochs") or job["profile"].epochs
 
 
 def _elsewhere(make: Callable[..., Run], work: str, job: dict[str, Any]) -> None:

@@ -78,6 +78,12 @@ def test_when_a_kernel_dies_then_the_notebook_failed(make):
     assert "os._exit(9)" in said
 
 
+def test_when_a_notebook_leaves_a_process_behind_then_it_does_not_hold_our_streams(make):
+    code = "import os\nnull = os.stat(os.devnull).st_rdev\nassert os.fstat({}).st_rdev == null"
+    _, results, _ = make(n01_left=[code.format(1), code.format(2)])
+    assert [result.status for result in results] == ["ok"]
+
+
 def test_when_some_are_asked_for_then_only_these_are_listed(tmp_path):
     for name in ("01_b.ipynb", "00_a.ipynb", "02_c.ipynb", "notes.ipynb"):
         (tmp_path / name).touch()

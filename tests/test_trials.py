@@ -30,3 +30,20 @@ def test_when_a_job_cannot_work_then_its_error_arrives(jobs):
     jobs["one"]["optimizer"] = "none"
     with pytest.raises(ValueError, match="Received: optimizer='none'"):
         trials.train_all(jobs, workers=2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"epochs": 900}, 2),  # 900 times the 8 images of "train", twice
+        ({"epochs": 1}, 1),
+        ({"epochs": 900, "image_size": 128}, 1),
+    ],
+)
+def test_when_there_is_much_to_do_on_small_images_then_processes_share_it(
+    jobs, monkeypatch, changes, expected
+):
+    monkeypatch.setattr(trials.os, "cpu_count", lambda: 2)
+    job = jobs["one"]
+    assert (job["table"]["split"] == "train").sum() == 8
+    assert trials._default_workers(dict.fromkeys("abc", job | changes)) == expected
