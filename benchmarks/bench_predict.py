@@ -29,10 +29,11 @@ from helpers import (
     profiles,
     synthetic,
     training,
+    transfer,
 )
 
 SIDE, IMAGES, BATCH, TURNS = 64, 600, 30, 6
-COUNTS, SMALL = (1_000, 10_000), 32
+COUNTS, SMALL, LARGE = (1_000, 10_000), 32, 128
 
 
 class Held(keras.utils.PyDataset):
@@ -56,6 +57,7 @@ def main() -> None:
         os.environ["CNMC_WORK"] = work
         paths = draw()
         fit(pd.concat([paths] * (1 + IMAGES // len(paths)), ignore_index=True)[:IMAGES])
+        judge(pd.concat([paths] * 2, ignore_index=True))
         print(f"\nproposed network, {SMALL} px, `training.predict` from 450 px BMP files")
         print("| images | images/s | peak memory, MB |\n|---|---|---|")
         for count in COUNTS:
@@ -93,6 +95,29 @@ def fit(rows: pd.DataFrame) -> None:
     for way, seconds in best.items():
         share = best["batches in memory"] / seconds
         print(f"| {way} | {IMAGES / seconds:.1f} | {share:.1%} |", flush=True)
+
+
+def judge(rows: pd.DataFrame) -> None:
+    model = models.build("proposed_cnn", LARGE, weights=None)
+    kernels.use_fast_kernels(model)
+    held = [batch.numpy() for batch in pipelines.stream_images(rows, LARGE)]
+    ask = transfer.as_function(model)
+    ways = {
+        "batches in memory": lambda: [ask(batch).numpy() for batch in held],
+        "`training.predict`, from 450 px BMP files": lambda: training.predict(model, rows),
+    }
+    best = dict.fromkeys(ways, float("inf"))
+    for _ in range(TURNS):
+        for way, work in ways.items():
+            began = time.perf_counter()
+            with fitting.quiet_tensorflow():
+                work()
+            best[way] = min(best[way], time.perf_counter() - began)
+    print(f"\nproposed network, {LARGE} px, judging {len(rows)} images, best of {TURNS}")
+    print("| way | images/s | of in memory |\n|---|---|---|")
+    for way, seconds in best.items():
+        share = best["batches in memory"] / seconds
+        print(f"| {way} | {len(rows) / seconds:.1f} | {share:.1%} |", flush=True)
 
 
 def measure(count: int) -> tuple[float, float]:
