@@ -35,7 +35,7 @@ def test_when_a_job_cannot_work_then_its_error_arrives(jobs):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"epochs": 900}, 2),  # 900 times the 8 images of "train", twice
+        ({"epochs": 900}, 2),  # 900 times the 8 images of "train", for three networks
         ({"epochs": 1}, 1),
         ({"epochs": 900, "image_size": 128}, 1),
     ],
