@@ -36,6 +36,7 @@ class Accelerator:
         policy: Keras dtype policy of the models: "float32", "mixed_float16" or "mixed_bfloat16".
         xla: Whether the training step is compiled by XLA.
         onednn_bfloat16: Whether oneDNN computes convolutions and products in bfloat16.
+        threads: How many share an operation on a CPU.
         strategy: The `tf.distribute` strategy over the devices.
         note: All of this as one line for people.
     """
@@ -45,6 +46,7 @@ class Accelerator:
     policy: str
     xla: bool
     onednn_bfloat16: bool
+    threads: int
     strategy: Any
     note: str
 
@@ -52,7 +54,8 @@ class Accelerator:
     def numerics(self) -> str:
         """What of it changes results: part of the key of a run."""
         bits = "onednn_bfloat16 convolutions" if self.onednn_bfloat16 else self.policy
-        return f"{self.kind} x {self.devices}, {bits}{', XLA' if self.xla else ''}"
+        shares = f", {self.threads} threads" if self.kind == "CPU" else ""  # of each sum
+        return f"{self.kind} x {self.devices}, {bits}{', XLA' if self.xla else ''}{shares}"
 
     @property
     def is_one_cpu(self) -> bool:
@@ -94,8 +97,9 @@ def choose_accelerator(devices: list[str] | None = None) -> Accelerator:
     policy, xla = _gpu_precision(tf) if kind == "GPU" else ("float32", False)
     onednn = kind == "CPU" and _use_onednn_bfloat16(tf)
     strategy = _share(tf, names)
+    threads = _count_threads(tf)
     note = _describe(tf, kind, len(names), policy, xla, onednn)
-    return Accelerator(kind, len(names), policy, xla, onednn, strategy, note)
+    return Accelerator(kind, len(names), policy, xla, onednn, threads, strategy, note)
 
 
 def _let_gpu_memory_grow(tf: Any) -> None:
@@ -178,6 +182,10 @@ def cpu_has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     return not BFLOAT16_FLAGS.isdisjoint(next(flags, "").split())
 
 
+def _count_threads(tf: Any) -> int:
+    return tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1
+
+
 def _share(tf: Any, names: list[str]) -> Any:
     return _mirror(tuple(names)) if len(names) > 1 else tf.distribute.get_strategy()
 
@@ -197,6 +205,7 @@ def _describe(tf: Any, kind: str, count: int, policy: str, xla: bool, onednn: bo
 
 def _name(tf: Any, kind: str) -> str:
     if kind == "CPU":
-        return f"CPU of {os.cpu_count()} cores"
+        threads, cores = _count_threads(tf), os.cpu_count()
+        return f"CPU of {cores} cores" if threads == cores else f"CPU, {threads} of {cores} cores"
     gpu = tf.config.list_physical_devices("GPU")[0]
     return tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")

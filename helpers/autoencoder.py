@@ -1,18 +1,22 @@
 """An auto-encoder whose encoder is a network's convolution part.
 
-It draws each image again from what the last convolution keeps of it. `helpers.pretraining` trains
-it.
+It draws each image again from what the last convolution keeps of it: not the whole of it, but how
+it differs from the mean image. All nuclei lie in the middle, dark on black, and an auto-encoder
+that must first learn that learns little else in a short training. `helpers.pretraining` trains it.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
 import keras
+import numpy as np
 
 _HEADS = (keras.layers.Flatten, keras.layers.GlobalAveragePooling2D)
+_USUAL = "usual_image"
 
 
 def encoder_of(network: keras.Model) -> keras.Model:
@@ -44,8 +48,9 @@ def build(network: keras.Model, seed: int = 0) -> keras.Model:
         seed: Decides the first weights of the decoder.
 
     Returns:
-        A model from raw images (0 to 255) to the same images from about 0 to 1. Nothing in the
-        decoder can fall silent: cells are dark, and with ReLU and sigmoid it settled for black.
+        A model from raw images (0 to 255) to the same images from about 0 to 1; see
+        `begin_at_mean`. Nothing in the decoder can fall silent: cells are dark, and with ReLU and
+        sigmoid it settled for black.
     """
     encoder = encoder_of(network)
     answer = encoder.output
@@ -55,9 +60,23 @@ def build(network: keras.Model, seed: int = 0) -> keras.Model:
         answer = keras.layers.Conv2D(
             channels, 3, padding="same", activation="leaky_relu", kernel_initializer=start
         )(answer)
-    start = keras.initializers.GlorotUniform(seed)
-    last = keras.layers.Conv2D(3, 3, padding="same", kernel_initializer=start, dtype="float32")
-    return keras.Model(network.inputs, last(answer), name="autoencoder")
+    exact = {"dtype": "float32"}
+    last = keras.layers.Conv2D(3, 3, padding="same", kernel_initializer="zeros", **exact)
+    usual = keras.layers.Normalization(axis=(1, 2, 3), invert=True, name=_USUAL, **exact)
+    return keras.Model(network.inputs, usual(last(answer)), name="autoencoder")
+
+
+def begin_at_mean(model: keras.Model, images: Iterable[np.ndarray]) -> None:
+    """Lets an untrained auto-encoder draw the mean image, and measure deviations from it.
+
+    The last layer gives each pixel the mean and the spread that it has among the images, as
+    `keras.layers.Normalization` learns them; the convolution before it starts at zero.
+
+    Args:
+        model: As from `build`; call before `compile`.
+        images: Batches of training images, from 0 to 1.
+    """
+    model.get_layer(_USUAL).adapt(images)
 
 
 def _steps_up(encoder: keras.Model) -> list[tuple[int, int]]:

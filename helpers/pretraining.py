@@ -101,16 +101,17 @@ def pretrain(
     def make(folder: Path) -> None:
         began = time.monotonic()
         fitting.fix_seeds(seed)
+        data = _read(parts, settings)
         with accelerator.scope():
             network = fitting.build(settings, None, accelerator)
             model = autoencoder.build(network, seed)
+            autoencoder.begin_at_mean(model, (images for _, images in data["train"]))
             # A second model over the same layers learns, so that no file holds an optimizer.
             learner = keras.Model(model.inputs, model.outputs)
             optimizer = keras.optimizers.Adam(learning_rate)
             if accelerator.devices == 1:
                 kernels.keep_on_one_device(optimizer)
             learner.compile(optimizer, "mse", jit_compile=accelerator.xla)
-        data = _read(parts, settings)
         history = _fit(learner, data, settings, report)
         errors = _errors(learner, data["validation"], parts["validation"])
         for name, whole in (("model", network), ("autoencoder", model)):

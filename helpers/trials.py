@@ -25,9 +25,12 @@ def train_all(
 
     Args:
         jobs: The arguments of `training.train` per job, all by name.
-        workers: Processes that train at the same time. Their number changes no result. By
-            default one per processor, up to four; one where images are large, there is little
-            to do or a GPU is there.
+        workers: Processes that train at the same time. From two on, each computes in one thread:
+            networks this small gain nothing from a second, and threads of several processes wait
+            for each other. Any number of them gives the same bits; one, which trains here and in
+            all threads, gives others, as sums are then rounded in another order. By default one
+            per processor, up to four; one where images are large, there is little to do or a GPU
+            is there.
         labels: Whether jobs are for `training.train`; False: for `pretraining.pretrain`.
 
     Returns:
@@ -41,11 +44,10 @@ def train_all(
     if count > 1:
         from joblib import Parallel, delayed
 
-        # The processes train; each run is then loaded from its folder.
         calls = [delayed(_elsewhere)(make, str(work_dir()), dict(job)) for job in jobs.values()]
         with warnings.catch_warnings():  # A process that has grown is replaced: no news, either.
             warnings.filterwarnings("ignore", "A worker stopped", UserWarning)
-            Parallel(n_jobs=count)(calls)
+            return dict(zip(jobs, Parallel(n_jobs=count)(calls), strict=True))
     return {key: make(**job) for key, job in jobs.items()}
 
 
@@ -63,12 +65,15 @@ def _epochs(job: Mapping[str, Any]) -> int:
     return job.get("epochs") or job["profile"].epochs
 
 
-def _elsewhere(make: Callable[..., Run], work: str, job: dict[str, Any]) -> None:
+def _elsewhere(make: Callable[..., Run], work: str, job: dict[str, Any]) -> Run:
     # What the libraries say while they start is no news; an error comes back as an exception.
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
     os.environ["CNMC_WORK"] = work
-    make(**job)
+    return make(**job)
 
 
 def _train(**job: Any) -> Run:

@@ -40,7 +40,7 @@ def test_when_the_system_describes_no_processor_then_there_is_no_bfloat16(tmp_pa
     assert not accelerators.cpu_has_bfloat16(tmp_path / "missing")
 
 
-def _machine(*capabilities):
+def _machine(*capabilities, threads=0):
     """A TensorFlow with GPUs of these capabilities, which this machine need not have."""
     gpus = [types.SimpleNamespace(name=f"/device:GPU:{n}") for n in range(len(capabilities))]
     cpus = [types.SimpleNamespace(name="/device:CPU:0")]
@@ -64,6 +64,7 @@ def _machine(*capabilities):
         list_physical_devices=list_devices,
         list_logical_devices=list_devices,
         experimental=experimental,
+        threading=types.SimpleNamespace(get_intra_op_parallelism_threads=lambda: threads),
         optimizer=types.SimpleNamespace(set_experimental_options=options.append),
     )
     distribute = types.SimpleNamespace(
@@ -124,6 +125,17 @@ def test_when_a_named_device_is_missing_then_the_known_ones_are_listed(choose):
 def test_when_precision_or_devices_differ_then_the_numerics_do(choose):
     machines = [(), ((7, 5),), ((9, 0),), ((9, 0), (9, 0))]
     assert len({choose(_machine(*m)).numerics for m in machines}) == 4
+
+
+def test_when_fewer_threads_share_the_sums_then_numerics_and_note_say_so(choose, monkeypatch):
+    monkeypatch.setattr(accelerators.os, "cpu_count", lambda: 4)
+    all_of_them, one = choose(_machine()), choose(_machine(threads=1))
+    assert (all_of_them.threads, one.threads) == (4, 1)
+    assert all_of_them.numerics != one.numerics
+    assert "CPU of 4 cores" in all_of_them.note
+    assert "CPU, 1 of 4 cores" in one.note
+    gpu = (8, 0)
+    assert choose(_machine(gpu)).numerics == choose(_machine(gpu, threads=1)).numerics
 
 
 def test_when_convolutions_are_in_bfloat16_then_probabilities_are_still_told_apart():

@@ -1,4 +1,4 @@
-"""Many trainings: in processes or one by one, the results are the same."""
+"""Many trainings, shared among processes: repeatable, and named by what computed them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,37 @@ def jobs(tmp_path):
     return {"one": {"name": "proposed_cnn", "table": table, "profile": PROFILE, **NETWORK}}
 
 
-def test_when_a_process_trains_then_the_bits_are_those_of_this_one(jobs, tmp_path, monkeypatch):
-    found = []
-    for workers in (1, 2):
-        monkeypatch.setenv("CNMC_WORK", str(tmp_path / f"work{workers}"))
-        found.append(trials.train_all(jobs, workers)["one"])
-    assert found[0].folder != found[1].folder
-    first, second = (run.predictions["probability"].tolist() for run in found)
-    assert first == second
+@pytest.fixture
+def trained(jobs, tmp_path, monkeypatch):
+    def train(workers, place):
+        monkeypatch.setenv("CNMC_WORK", str(tmp_path / place))
+        return trials.train_all(jobs, workers)["one"]
+
+    return train
+
+
+def test_when_two_or_three_processes_train_then_the_bits_are_the_same(trained):
+    first, second = trained(2, "a"), trained(3, "b")
+    assert first.folder != second.folder
+    assert first.predictions["probability"].tolist() == second.predictions["probability"].tolist()
+    assert first.history.equals(second.history)
+
+
+def test_when_a_process_trains_in_one_thread_then_its_run_is_not_taken_for_another(
+    trained, monkeypatch
+):
+    monkeypatch.setattr(trials.os, "cpu_count", lambda: 2)  # one thread here would be no other
+    alone, beside = trained(1, "a"), trained(2, "a")
+    assert alone.folder.parent == beside.folder.parent
+    assert alone.folder.name != beside.folder.name
+    assert ", 1 of " in beside.metrics["accelerator"]
+
+
+def test_when_all_is_trained_already_then_the_runs_are_found_again(trained):
+    made = trained(2, "a").folder / "history.csv"
+    written = made.stat().st_mtime_ns
+    assert trained(2, "a").folder / "history.csv" == made
+    assert made.stat().st_mtime_ns == written
 
 
 def test_when_a_job_cannot_work_then_its_error_arrives(jobs):
