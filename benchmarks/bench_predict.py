@@ -26,6 +26,7 @@ from helpers import (
     kernels,
     models,
     pipelines,
+    pixels,
     profiles,
     synthetic,
     training,
@@ -74,7 +75,7 @@ def fit(rows: pd.DataFrame) -> None:
     model = models.build("proposed_cnn", SIDE, weights=None)
     kernels.use_fast_kernels(model)
     model.compile("sgd", "sparse_categorical_crossentropy")
-    kept = batches.Batches(batches.keep_images(rows, SIDE), rows, BATCH, seed=1)
+    kept = batches.Batches(pixels.keep_images(rows, SIDE), rows, BATCH, seed=1)
     ways = {
         "batches in memory": Held(kept),
         "from the file of pixels, as `training.train`": kept,

@@ -1,8 +1,8 @@
-"""Batches read from one file, in an order that only the seed and the epoch decide.
+"""Batches read from a file, in an order that only the seed and the epoch decide.
 
-Every image is decoded once, whatever the number of epochs. Memory holds a few batches, whatever
-the number of images; what memory is free, the system uses to keep the file at hand. A dataset
-that is shuffled as it is read could not take up the order of epoch 57 without epochs 1 to 56.
+Memory holds a few batches, whatever the number of images; what memory is free, the system uses to
+keep the file at hand. A dataset that is shuffled as it is read could not take up the order of
+epoch 57 without epochs 1 to 56.
 """
 
 from __future__ import annotations
@@ -10,25 +10,26 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 import pandas as pd
 
-from helpers import cnmc, pipelines, runs
-from helpers.profiles import work_dir
+from helpers import cnmc, runs
+
+if TYPE_CHECKING:
+    from helpers.pixels import Pixels
 
 QUIET = 30.0  # s without a line while images are read
 
 
 class Batches(keras.utils.PyDataset):
-    """Arrays from a file with their labels, batch by batch.
+    """Arrays with their labels, batch by batch.
 
     Args:
-        path: A `.npy` file with one entry per row; see `keep`.
+        entries: One per row: images as from `pixels.keep_images`, or features as from `keep`.
         rows: Rows with `label`.
         batch_size: Entries per batch.
         seed: Shuffles anew for each epoch; None: the order of the rows.
@@ -37,14 +38,14 @@ class Batches(keras.utils.PyDataset):
 
     def __init__(
         self,
-        path: Path,
+        entries: Pixels | np.ndarray,
         rows: pd.DataFrame,
         batch_size: int,
         seed: int | None = None,
         jitter: float = 0.0,
     ):
         super().__init__()
-        self.entries = np.load(path, mmap_mode="r")
+        self.entries = entries
         self.labels = rows["label"].map(cnmc.CLASSES.index).to_numpy(np.int32)
         self.batch_size = batch_size
         self.seed = seed
@@ -89,41 +90,12 @@ def draw_gains(count: int, jitter: float, seed: int, epoch: int = 0) -> np.ndarr
     return (1 + jitter * draws.clip(-2, 2)).astype(np.float32)
 
 
-def keep_images(rows: pd.DataFrame, size: int, report: Callable[[str], Any] | None = None) -> Path:
-    """Decodes the images of a table once for all trainings that take them at that size.
-
-    The file lies in the folder `pixels` of the work folder (13 GB for the whole of the paper's
-    setting); it can be deleted whenever nothing trains.
-
-    Args:
-        rows: Rows with `path`.
-        size: Side of the images in px.
-        report: Takes a line now and then while it lasts.
-
-    Returns:
-        The `.npy` file, with one image per row.
-    """
-    contents = rows[[name for name in ("path", "sha256") if name in rows]]
-    description = {
-        "images": runs.table_digest(contents),
-        "size": size,
-        "code": runs.file_digest(Path(pipelines.__file__)),
-        "tensorflow": version("tensorflow"),
-    }
-
-    def make(folder: Path) -> None:
-        images = pipelines.stream_images(rows, size)
-        keep(folder / "images.npy", images, (len(rows), size, size, 3), report)
-
-    return runs.make_once(work_dir() / "pixels", description, make) / "images.npy"
-
-
 def keep(
     path: Path,
     batches: Iterable[np.ndarray],
     shape: tuple[int, ...],
     report: Callable[[str], Any] | None = None,
-) -> None:
+) -> np.ndarray:
     """Writes batches to a file as they come, unless the file is there.
 
     Args:
@@ -131,16 +103,26 @@ def keep(
         batches: Arrays of float32, together of the shape given.
         shape: Number of entries, then the shape of one.
         report: Takes a line now and then while it lasts.
+
+    Returns:
+        The entries, in the file.
     """
     if not path.exists():
-        told = _tell(batches, shape[0], report) if report else batches
+        told = tell(batches, shape[0], report) if report else batches
         runs.write_atomic(path, lambda partial: _write(partial, told, shape))
+    return np.load(path, mmap_mode="r")
 
 
-def _tell(
+def tell(
     batches: Iterable[np.ndarray], total: int, report: Callable[[str], Any]
 ) -> Iterator[np.ndarray]:
-    """Reports how far it is, but not of what is done in less than half a minute."""
+    """Passes batches on and reports how far it is; not of what takes less than half a minute.
+
+    Args:
+        batches: Arrays of images.
+        total: Number of images.
+        report: Takes a line, such as `print`.
+    """
     done, last = 0, time.monotonic()
     for batch in batches:
         yield batch

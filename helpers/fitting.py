@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from helpers import batches, callbacks, cnmc, kernels, models, transfer
+from helpers import batches, callbacks, cnmc, kernels, models, pixels, transfer
 from helpers.accelerators import Accelerator
 from helpers.batches import Batches
 
@@ -91,16 +91,16 @@ def prepare(
         ask = transfer.as_function(base)
     data = {}
     for part, rows in parts.items():
-        path = batches.keep_images(rows, settings["image_size"], report)
+        entries = pixels.keep_images(rows, settings["image_size"], report)
         is_train = part == "train"
         jitter = settings["colour_jitter"] if is_train else 0.0
         if base:
             gains = batches.draw_gains(len(rows), jitter, settings["seed"])
-            found = transfer.features(ask, np.load(path, mmap_mode="r"), gains)
-            path, jitter = folder / f"features-{part}.npy", 0.0
-            batches.keep(path, found, (len(rows), *learner.input_shape[1:]), report)
+            found = transfer.features(ask, entries, gains)
+            shape, jitter = (len(rows), *learner.input_shape[1:]), 0.0
+            entries = batches.keep(folder / f"features-{part}.npy", found, shape, report)
         seed = settings["seed"] if is_train else None
-        data[part] = Batches(path, rows, settings["batch_size"], seed, jitter)
+        data[part] = Batches(entries, rows, settings["batch_size"], seed, jitter)
     return learner, data
 
 
@@ -109,12 +109,8 @@ def compile_model(
 ) -> None:
     """Compiles with cross-entropy, the optimizer and what the accelerator can do."""
     optimizer = OPTIMIZERS[settings["optimizer"]](settings["learning_rate"])
-    if accelerator.devices == 1:
-        kernels.keep_on_one_device(optimizer)
-    if accelerator.is_one_cpu:
-        kernels.use_fast_steps(optimizer)
     model.compile(
-        optimizer=optimizer,
+        optimizer=suit(optimizer, accelerator),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
         jit_compile=accelerator.xla,
@@ -124,6 +120,17 @@ def compile_model(
     labels, answers = np.zeros(1, np.int32), np.full((1, len(cnmc.CLASSES)), 0.5, np.float32)
     model.compute_metrics(None, labels, answers)
     model.reset_metrics()
+
+
+def suit(
+    optimizer: keras.optimizers.Optimizer, accelerator: Accelerator
+) -> keras.optimizers.Optimizer:
+    """Lets an optimizer compute as is best on an accelerator; call before `compile`."""
+    if accelerator.devices == 1:
+        kernels.keep_on_one_device(optimizer)
+    if accelerator.is_one_cpu:
+        kernels.use_fast_steps(optimizer)
+    return optimizer
 
 
 def fit(

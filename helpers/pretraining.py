@@ -28,6 +28,7 @@ from helpers import (
     models,
     networks,
     pipelines,
+    pixels,
     runs,
     training,
 )
@@ -35,15 +36,17 @@ from helpers.accelerators import choose_accelerator
 from helpers.profiles import Profile, work_dir
 
 RATE = 1e-3  # of Adam: a squared error of small values moves too slowly under the paper's SGD
-_CODE = (autoencoder, models, networks, pipelines, kernels, fitting, batches)
+_CODE = (autoencoder, models, networks, pipelines, kernels, fitting, pixels, batches)
 
 
 class _Mirror(batches.Batches):
     """Batches of images that are to be drawn again: each is its own answer, from 0 to 1."""
 
-    def __init__(self, path: Path, rows: pd.DataFrame, batch_size: int, seed: int | None = None):
+    def __init__(
+        self, entries: pixels.Pixels, rows: pd.DataFrame, batch_size: int, seed: int | None = None
+    ):
         # The base wants labels; these are never handed out.
-        super().__init__(path, rows.assign(label=cnmc.CLASSES[0]), batch_size, seed)
+        super().__init__(entries, rows.assign(label=cnmc.CLASSES[0]), batch_size, seed)
 
     def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         images, _ = super().__getitem__(number)
@@ -108,9 +111,7 @@ def pretrain(
             autoencoder.begin_at_mean(model, (images for _, images in data["train"]))
             # A second model over the same layers learns, so that no file holds an optimizer.
             learner = keras.Model(model.inputs, model.outputs)
-            optimizer = keras.optimizers.Adam(learning_rate)
-            if accelerator.devices == 1:
-                kernels.keep_on_one_device(optimizer)
+            optimizer = fitting.suit(keras.optimizers.Adam(learning_rate), accelerator)
             learner.compile(optimizer, "mse", jit_compile=accelerator.xla)
         history = _fit(learner, data, settings, report)
         errors = _errors(learner, data["validation"], parts["validation"])
@@ -152,8 +153,8 @@ def _read(parts: dict[str, pd.DataFrame], settings: dict[str, Any]) -> dict[str,
     data = {}
     for part, rows in parts.items():
         seed = settings["seed"] if part == "train" else None
-        path = batches.keep_images(rows, settings["image_size"])
-        data[part] = _Mirror(path, rows, settings["batch_size"], seed)
+        entries = pixels.keep_images(rows, settings["image_size"])
+        data[part] = _Mirror(entries, rows, settings["batch_size"], seed)
     return data
 
 

@@ -49,10 +49,14 @@ def table_digest(table: pd.DataFrame) -> str:
     Returns:
         64 hexadecimal digits, the same wherever the files lie.
     """
+    columns = image_digests(table), _column(table, "label"), _column(table, "split")
+    return hashlib.sha256(json.dumps(list(zip(*columns, strict=True))).encode()).hexdigest()
+
+
+def image_digests(table: pd.DataFrame) -> list[str]:
+    """Returns the SHA-256 digest of each image of a table, read where `sha256` is not known."""
     with ThreadPoolExecutor() as pool:
-        contents = list(pool.map(_content_digest, table["path"], _column(table, "sha256")))
-    rows = zip(contents, _column(table, "label"), _column(table, "split"), strict=True)
-    return hashlib.sha256(json.dumps(list(rows)).encode()).hexdigest()
+        return list(pool.map(_content_digest, table["path"], _column(table, "sha256")))
 
 
 def _column(table: pd.DataFrame, name: str) -> list[str]:

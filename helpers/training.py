@@ -25,6 +25,7 @@ from helpers import (
     networks,
     outcome,
     pipelines,
+    pixels,
     runs,
     transfer,
 )
@@ -35,7 +36,7 @@ from helpers.training_checks import check_settings, check_table
 
 # The code that decides the result of a training, and so belongs to what names it.
 _CODE = [models, networks, first_weights, pipelines, kernels, transfer]
-_CODE += [fitting, batches, callbacks, outcome]
+_CODE += [fitting, pixels, batches, callbacks, outcome]
 
 
 @dataclass(frozen=True)

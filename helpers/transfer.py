@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 import tensorflow as tf
+
+if TYPE_CHECKING:
+    from helpers.pixels import Pixels
 
 # Dropout is drawn anew in each epoch: it belongs to what is trained.
 _RANDOM = (keras.layers.Dropout, keras.layers.SpatialDropout2D, keras.layers.GaussianNoise)
@@ -55,7 +59,7 @@ def _flat(tensors: object) -> list[object]:
 
 def features(
     ask: Callable[[np.ndarray], tf.Tensor],
-    images: np.ndarray,
+    images: Pixels | np.ndarray,
     gains: np.ndarray,
     batch_size: int = 100,
 ) -> Iterator[np.ndarray]:

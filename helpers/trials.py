@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import warnings
 from collections.abc import Callable, Hashable, Mapping
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 Key = TypeVar("Key", bound=Hashable)
 SMALL = 64  # px: up to here a network leaves most of a CPU idle, and building it takes longest
 MOST = 4  # processes; each takes about 1 GB of memory
-LITTLE = 15_000  # images to learn from, each once an epoch: starting processes would take longer
 
 
 def train_all(
@@ -29,8 +29,7 @@ def train_all(
             networks this small gain nothing from a second, and threads of several processes wait
             for each other. Any number of them gives the same bits; one, which trains here and in
             all threads, gives others, as sums are then rounded in another order. By default one
-            per processor, up to four; one where images are large, there is little to do or a GPU
-            is there.
+            per processor, up to four; one where images are large or a GPU is there.
         labels: Whether jobs are for `training.train`; False: for `pretraining.pretrain`.
 
     Returns:
@@ -55,14 +54,9 @@ def _default_workers(jobs: Mapping[Any, Mapping[str, Any]]) -> int:
     from helpers.accelerators import choose_accelerator
 
     sides = [job.get("image_size") or job["profile"].image_size for job in jobs.values()]
-    work = sum(_epochs(job) * (job["table"]["split"] == "train").sum() for job in jobs.values())
-    if work < LITTLE or max(sides) > SMALL or choose_accelerator().kind == "GPU":
+    if max(sides) > SMALL or choose_accelerator().kind == "GPU":
         return 1
     return min(os.cpu_count() or 1, len(jobs), MOST)
-
-
-def _epochs(job: Mapping[str, Any]) -> int:
-    return job.get("epochs") or job["profile"].epochs
 
 
 def _elsewhere(make: Callable[..., Run], work: str, job: dict[str, Any]) -> Run:
@@ -71,7 +65,11 @@ def _elsewhere(make: Callable[..., Run], work: str, job: dict[str, Any]) -> Run:
         os.dup2(nowhere.fileno(), 2)
     import tensorflow as tf
 
+    from helpers import pretraining  # noqa: F401 - all that a job needs, so that it is frozen, too
+
     tf.config.threading.set_intra_op_parallelism_threads(1)
+    if not gc.get_freeze_count():
+        gc.freeze()  # the libraries need not be looked through before each training
     os.environ["CNMC_WORK"] = work
     return make(**job)
 

@@ -181,8 +181,8 @@ def test_when_the_head_is_trained_on_features_then_it_is_as_a_frozen_fit(table):
 def test_when_batches_are_shuffled_then_each_epoch_has_its_own_order_with_all_rows(tmp_path):
     rows = pd.DataFrame({"label": ["ALL", "HEM"] * 5})
     entries = np.arange(10, dtype="float32")[:, None]
-    batches.keep(tmp_path / "kept.npy", np.split(entries, [4, 8]), (10, 1))
-    shuffled = batches.Batches(tmp_path / "kept.npy", rows, 4, seed=1)
+    kept = batches.keep(tmp_path / "kept.npy", np.split(entries, [4, 8]), (10, 1))
+    shuffled = batches.Batches(kept, rows, 4, seed=1)
     orders = []
     for epoch in (0, 1, 0):
         shuffled.start_epoch(epoch)

@@ -55,18 +55,10 @@ def test_when_a_job_cannot_work_then_its_error_arrives(jobs):
         trials.train_all(jobs, workers=2)
 
 
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({"epochs": 900}, 2),  # 900 times the 8 images of "train", for three networks
-        ({"epochs": 1}, 1),
-        ({"epochs": 900, "image_size": 128}, 1),
-    ],
-)
-def test_when_there_is_much_to_do_on_small_images_then_processes_share_it(
-    jobs, monkeypatch, changes, expected
+@pytest.mark.parametrize(("size", "count", "expected"), [(64, 3, 2), (64, 1, 1), (65, 3, 1)])
+def test_when_images_are_small_then_there_is_a_process_per_core_and_job(
+    jobs, monkeypatch, size, count, expected
 ):
     monkeypatch.setattr(trials.os, "cpu_count", lambda: 2)
-    job = jobs["one"]
-    assert (job["table"]["split"] == "train").sum() == 8
-    assert trials._default_workers(dict.fromkeys("abc", job | changes)) == expected
+    job = jobs["one"] | {"image_size": size}
+    assert trials._default_workers(dict.fromkeys(range(count), job)) == expected
