@@ -59,8 +59,8 @@ def _map(measure: Callable[[str], np.ndarray | int], table: pd.DataFrame) -> np.
         return np.array(list(pool.map(measure, table["path"])))
 
 
-def quick_score(split: pd.DataFrame, features: np.ndarray, model: ClassifierMixin) -> float:
-    """Fits a copy of a model on the training rows and scores it on the test rows.
+def judge(split: pd.DataFrame, features: np.ndarray, model: ClassifierMixin) -> pd.DataFrame:
+    """Fits a copy of a model on the training rows and lets it judge the test rows.
 
     Args:
         split: A table with `split` and `label`; other parts than train and test sit out.
@@ -68,7 +68,7 @@ def quick_score(split: pd.DataFrame, features: np.ndarray, model: ClassifierMixi
         model: A scikit-learn classifier; it stays as it is.
 
     Returns:
-        The weighted F1 on the test rows, the score of the C-NMC challenge.
+        The test rows with `probability` of ALL, 1 or 0: such a model makes up its mind.
 
     Raises:
         ValueError: If there is not one row of features per row of the table.
@@ -82,7 +82,18 @@ def quick_score(split: pd.DataFrame, features: np.ndarray, model: ClassifierMixi
     rows = np.asarray(features).reshape(len(split), -1)
     labels = split["label"].to_numpy(dtype=str)
     guess = clone(model).fit(rows[train], labels[train]).predict(rows[test])
-    return float(f1_score(labels[test], guess, average="weighted"))
+    return split[test].assign(probability=(guess == "ALL").astype(float))
+
+
+def quick_score(split: pd.DataFrame, features: np.ndarray, model: ClassifierMixin) -> float:
+    """Scores a model as `judge` lets it judge; arguments and errors are the same.
+
+    Returns:
+        The weighted F1 on the test rows, the score of the C-NMC challenge.
+    """
+    judged = judge(split, features, model)
+    guess = np.where(judged["probability"] > 0.5, "ALL", "HEM")
+    return float(f1_score(judged["label"].to_numpy(dtype=str), guess, average="weighted"))
 
 
 def repeat_scores(

@@ -53,6 +53,12 @@ def test_when_scored_then_it_is_the_weighted_f1_of_the_test_rows(table):
     assert quick.quick_score(table, np.array([0, 0, 1, 1]), KNeighborsClassifier(1)) == 1
 
 
+def test_when_judged_then_the_test_rows_carry_the_guess(table):
+    judged = quick.judge(table, np.array([0, 0, 1, 1]), KNeighborsClassifier(1))
+    assert judged["path"].tolist() == table["path"][[1, 3]].tolist()
+    assert judged["probability"].tolist() == [0.0, 1.0]  # HEM, ALL
+
+
 def test_when_features_do_not_match_then_it_is_refused(table):
     with pytest.raises(ValueError, match="Received: 3 rows"):
         quick.quick_score(table, np.zeros(3), DummyClassifier())
