@@ -77,6 +77,15 @@ def test_when_optimizers_are_compared_then_each_has_a_line_by_rising_rate():
     assert {"sgd", "adam", "the paper's 0.0002"} <= set(_texts(fig).splitlines())
 
 
+def test_when_a_training_was_repeated_then_the_mean_is_drawn_with_a_bar_from_low_to_high():
+    rows = [("sgd", 0.02, 0.4, 0.8), ("sgd", 0.02, 0.6, 0.9)]
+    names = ["optimizer", "learning_rate", "loss", "val_accuracy"]
+    loss, accuracy = networks.rate_comparison(pd.DataFrame(rows, columns=names), "drawn").axes
+    assert loss.lines[0].get_ydata().tolist() == [0.5]
+    assert loss.collections[0].get_segments()[0][:, 1].tolist() == [0.4, 0.6]
+    assert accuracy.collections[0].get_segments()[0][:, 1].tolist() == [0.8, 0.9]
+
+
 def test_when_parts_choose_the_epoch_then_each_has_a_line_at_its_own_choice(history):
     said = _texts(networks.epoch_choice(history, "drawn"))
     assert "chosen by the validation part: 2" in said

@@ -138,22 +138,26 @@ def rate_comparison(table: pd.DataFrame, origin: str, paper_rate: float = 2e-4) 
 
     Args:
         table: Rows with `optimizer`, `learning_rate`, `loss` (training, last epoch) and
-            `val_accuracy` (of the epoch that was kept).
+            `val_accuracy` (of the epoch that was kept); one per training, so several per point
+            where it was repeated.
         origin: Where the images came from.
         paper_rate: The paper's rate, drawn as a line.
 
     Returns:
-        The figure: left what was fitted, right what held for other subjects.
+        The figure: left what was fitted, right what held for other subjects; means, with bars
+        from the lowest to the highest where a training was repeated.
     """
     fig, (left, right) = new_figure(
         "Optimizers and learning rates", origin, ncols=2, size=(10.0, 4.2), sharex=True
     )
     looks = zip(table["optimizer"].unique(), PALETTE, MARKERS, strict=False)
     for optimizer, colour, marker in looks:
-        rows = table[table["optimizer"] == optimizer].sort_values("learning_rate")
+        rows = table[table["optimizer"] == optimizer].groupby("learning_rate")
         style = {"color": colour, "marker": marker, "label": optimizer}
-        left.plot(rows["learning_rate"], rows["loss"], **style)
-        right.plot(rows["learning_rate"], rows["val_accuracy"], **style)
+        for ax, column in ((left, "loss"), (right, "val_accuracy")):
+            at = rows[column].agg(["mean", "min", "max"])
+            ax.plot(at.index, at["mean"], **style)
+            ax.vlines(at.index, at["min"], at["max"], color=colour, alpha=0.6)
     for ax in (left, right):
         ax.axvline(paper_rate, color=NEUTRAL, linestyle=":", label=f"the paper's {paper_rate:g}")
         ax.set(xscale="log", xlabel="learning rate")
