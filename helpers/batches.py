@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from helpers import cnmc, runs
+from helpers import cnmc, positions, runs
 
 if TYPE_CHECKING:
     from helpers.pixels import Pixels
@@ -34,6 +34,7 @@ class Batches(keras.utils.PyDataset):
         batch_size: Entries per batch.
         seed: Shuffles anew for each epoch; None: the order of the rows.
         jitter: Changes the colours anew for each epoch, as by `draw_gains`; needs a seed.
+        turn: Puts each image into one of the eight `positions` anew for each epoch; needs a seed.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Batches(keras.utils.PyDataset):
         batch_size: int,
         seed: int | None = None,
         jitter: float = 0.0,
+        turn: bool = False,
     ):
         super().__init__()
         self.entries = entries
@@ -50,6 +52,7 @@ class Batches(keras.utils.PyDataset):
         self.batch_size = batch_size
         self.seed = seed
         self.jitter = jitter
+        self.turn = turn
         self.start_epoch(0)
 
     def start_epoch(self, epoch: int) -> None:
@@ -58,6 +61,8 @@ class Batches(keras.utils.PyDataset):
         if self.seed is not None:
             np.random.default_rng((self.seed, epoch)).shuffle(self.order)
             self.gains = draw_gains(len(self.order), self.jitter, self.seed, epoch)
+            rng = np.random.default_rng((self.seed, epoch, 2))
+            self.positions = rng.integers(positions.POSITIONS, size=len(self.order))
 
     def __len__(self) -> int:
         """Counts the batches."""
@@ -67,7 +72,11 @@ class Batches(keras.utils.PyDataset):
         """Reads one batch."""
         chosen = self.order[number * self.batch_size :][: self.batch_size]
         entries = self.entries[chosen]
-        return entries * self.gains[chosen] if self.jitter else entries, self.labels[chosen]
+        if self.jitter:
+            entries = entries * self.gains[chosen]
+        if self.turn:
+            entries = positions.turn_each(entries, self.positions[chosen])
+        return entries, self.labels[chosen]
 
 
 def draw_gains(count: int, jitter: float, seed: int, epoch: int = 0) -> np.ndarray:

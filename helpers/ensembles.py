@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from helpers.positions import POSITIONS, turn
+
 if TYPE_CHECKING:
     import keras
 
-VIEWS = 8  # the positions in which a square comes to lie on itself
 _CAREFUL = 1e-6  # no probability counts as surer than this
 
 
@@ -173,9 +174,7 @@ def views(images: np.ndarray) -> np.ndarray:
     Returns:
         An array of shape (8, n, side, side, channels); the first view is the image as it is.
     """
-    mirrored = images[:, :, ::-1]
-    turned = [np.rot90(some, n, axes=(1, 2)) for some in (images, mirrored) for n in range(4)]
-    return np.stack(turned)
+    return np.stack([turn(images, position) for position in range(POSITIONS)])
 
 
 def predict_views(

@@ -94,13 +94,14 @@ def prepare(
         entries = pixels.keep_images(rows, settings["image_size"], report)
         is_train = part == "train"
         jitter = settings["colour_jitter"] if is_train else 0.0
+        turn = settings["turn"] and is_train and not base
         if base:
             gains = batches.draw_gains(len(rows), jitter, settings["seed"])
             found = transfer.features(ask, entries, gains)
             shape, jitter = (len(rows), *learner.input_shape[1:]), 0.0
             entries = batches.keep(folder / f"features-{part}.npy", found, shape, report)
         seed = settings["seed"] if is_train else None
-        data[part] = Batches(entries, rows, settings["batch_size"], seed, jitter)
+        data[part] = Batches(entries, rows, settings["batch_size"], seed, jitter, turn)
     return learner, data
 
 

@@ -26,6 +26,7 @@ from helpers import (
     outcome,
     pipelines,
     pixels,
+    positions,
     runs,
     transfer,
 )
@@ -36,7 +37,7 @@ from helpers.training_checks import check_settings, check_table
 
 # The code that decides the result of a training, and so belongs to what names it.
 _CODE = [models, networks, first_weights, pipelines, kernels, transfer]
-_CODE += [fitting, pixels, batches, callbacks, outcome]
+_CODE += [fitting, pixels, positions, batches, callbacks, outcome]
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ def train(
     image_size: int | None = None,
     schedule: str | None = None,
     colour_jitter: float | None = None,
+    turn: bool | None = None,
     patience: int | None = None,
     class_weights: bool = False,
     select_on: str = "validation",
@@ -112,6 +114,9 @@ def train(
         schedule: "constant" (paper) or "cosine"; see `callbacks.rate_schedule`.
         colour_jitter: How much the colours of each training image are changed, anew in each
             epoch; see `batches.draw_gains` (paper: 0).
+        turn: Whether each training image is put into one of the eight `positions` of a square, anew
+            in each epoch (paper: no). The features of a frozen base stay those of the image as it
+            lies in its file.
         patience: Stops after so many epochs without a better one; None: never (paper).
         class_weights: Whether both classes weigh the same in the loss, whatever their numbers.
         select_on: The part that chooses the best epoch; or "last", where no part is large enough
@@ -147,6 +152,7 @@ def train(
         "optimizer": optimizer,
         "schedule": profile.schedule if schedule is None else schedule,
         "colour_jitter": profile.colour_jitter if colour_jitter is None else colour_jitter,
+        "turn": profile.turn if turn is None else turn,
         "patience": patience,
         "class_weights": class_weights,
         "select_on": select_on,

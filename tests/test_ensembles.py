@@ -140,7 +140,7 @@ class TestViews:
 
     def test_when_an_image_has_no_symmetry_then_all_views_differ(self):
         shown = ensembles.views(np.arange(16.0).reshape(1, 4, 4, 1))
-        assert len({view.tobytes() for view in shown}) == ensembles.VIEWS
+        assert len({view.tobytes() for view in shown}) == 8
         assert (np.sort(shown.reshape(8, -1), axis=1) == np.arange(16)).all()
 
     def test_when_a_network_cannot_tell_views_apart_then_nothing_changes(self, table):

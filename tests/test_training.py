@@ -193,6 +193,36 @@ def test_when_batches_are_shuffled_then_each_epoch_has_its_own_order_with_all_ro
     assert sorted(orders[1]) == list(range(10))
 
 
+def test_when_batches_are_turned_then_each_image_lies_anew_in_each_epoch(tmp_path):
+    rows = pd.DataFrame({"label": ["ALL", "HEM"] * 10})
+    images = np.random.default_rng(0).normal(size=(20, 4, 4, 3)).astype("float32")
+    turned = batches.Batches(images, rows, 8, seed=1, turn=True)
+    epochs = []
+    for epoch in (0, 1, 0):
+        turned.start_epoch(epoch)
+        shown = np.concatenate([entries for entries, _ in turned])
+        assert sorted(shown.sum(axis=(1, 2, 3))) == pytest.approx(
+            sorted(images.sum(axis=(1, 2, 3)))
+        )
+        moved = [(image != images[n]).any() for image, n in zip(shown, turned.order, strict=True)]
+        assert sum(moved) > 10  # seven of eight positions move something
+        epochs.append(shown[np.argsort(turned.order)])
+    assert (epochs[0] == epochs[2]).all()
+    assert (epochs[0] != epochs[1]).any()
+
+
+def test_when_the_profile_turns_then_only_the_training_part_is_turned(table):
+    """Turned or not, a frozen network judges the same images; what it learns from is not."""
+    still, turned = (
+        _train(table, epochs=1, turn=turn, optimizer="sgd_plain", learning_rate=1e-9)
+        for turn in (False, True)
+    )
+    assert still.folder != turned.folder
+    assert still.predictions["probability"].tolist() == pytest.approx(
+        turned.predictions["probability"].tolist(), abs=1e-2
+    )
+
+
 def test_when_a_stage_starts_from_a_run_then_it_begins_with_its_weights(table):
     head = _train(table, stage="head", epochs=1)
     tuned = _train(table, start_from=head, epochs=1, optimizer="sgd_plain", learning_rate=1e-12)
