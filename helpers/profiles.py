@@ -36,8 +36,6 @@ class Profile:
         colour_jitter: Standard deviation of a random factor on each colour of a training image
             (paper: 0). From a few dozen subjects a network otherwise learns to know each of them
             by the stain, instead of the disease by the chromatin.
-        turn: Whether each training image is turned and mirrored anew in each epoch (paper: no, its
-            copies are turned once, on disk). The short profiles have few copies, and few images.
     """
 
     name: str
@@ -52,14 +50,12 @@ class Profile:
     schedule: str = "constant"
     transfer: tuple[str, float] = ("sgd", 2e-4)
     colour_jitter: float = 0.0
-    turn: bool = False
 
 
 _SHORT: dict[str, Any] = {
     "schedule": "cosine",
     "transfer": ("adam", 1e-3),
     "colour_jitter": 0.15,
-    "turn": True,
 }
 PROFILES = {
     "smoke": Profile("smoke", 32, (8, 6), 160, 180, 2, 5e-3, repeats=5, **_SHORT),

@@ -83,7 +83,7 @@ def train(
     image_size: int | None = None,
     schedule: str | None = None,
     colour_jitter: float | None = None,
-    turn: bool | None = None,
+    turn: bool = False,
     patience: int | None = None,
     class_weights: bool = False,
     select_on: str = "validation",
@@ -115,8 +115,8 @@ def train(
         colour_jitter: How much the colours of each training image are changed, anew in each
             epoch; see `batches.draw_gains` (paper: 0).
         turn: Whether each training image is put into one of the eight `positions` of a square, anew
-            in each epoch (paper: no). The features of a frozen base stay those of the image as it
-            lies in its file.
+            in each epoch (paper: no, its augmented copies lie turned on disk). The features of a
+            frozen base stay those of the image as it lies in its file.
         patience: Stops after so many epochs without a better one; None: never (paper).
         class_weights: Whether both classes weigh the same in the loss, whatever their numbers.
         select_on: The part that chooses the best epoch; or "last", where no part is large enough
@@ -152,7 +152,7 @@ def train(
         "optimizer": optimizer,
         "schedule": profile.schedule if schedule is None else schedule,
         "colour_jitter": profile.colour_jitter if colour_jitter is None else colour_jitter,
-        "turn": profile.turn if turn is None else turn,
+        "turn": turn,
         "patience": patience,
         "class_weights": class_weights,
         "select_on": select_on,
