@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import time
+
+import machine
 
 SIDE, BATCH = 64, 16
 
@@ -38,7 +39,7 @@ def measure(way: str, count: int) -> None:
         probe = keras.Model(model.input, outputs)
         kept = [[np.asarray(answer) for answer in probe(batch)] for batch in batches]
         assert len(kept) == count // BATCH
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = machine.peak_memory()
     print(time.perf_counter() - began, peak)
 
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import time
 
+import machine
 import numpy as np
 import pandas as pd
-from machine import describe
 
 SUBJECTS, DRAWS, PEER_DRAWS = 66, 2_000, 4
 SIZES = (2_000, 100_000, 1_000_000)
 
 
 def main() -> None:
-    print(describe("numpy", "scipy", "scikit-learn"), "float64, one thread, a process each")
+    print(machine.describe("numpy", "scipy", "scikit-learn"), "float64, one thread, a process each")
     print(f"{'way':34s}{'cells':>11s}{'draws':>7s}{'seconds':>10s}{'peak MB':>9s}")
     for cells in SIZES:
         for way, draws in (("evaluate", DRAWS), ("peer", PEER_DRAWS), ("compare", DRAWS)):
@@ -85,7 +84,7 @@ def measure(way: str, cells: int) -> None:
     table = judged(cells)
     began = time.perf_counter()
     WAYS[way](table)
-    print(time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(time.perf_counter() - began, machine.peak_memory())
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ epoch of each counts. Predicting runs in processes of their own, whose peak memo
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -139,7 +138,7 @@ def predict(count: int) -> None:
     judged = training.predict(model, table)
     seconds = time.perf_counter() - began
     assert judged["probability"].between(0, 1).all()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = machine.peak_memory()
     print(count / seconds, peak)
 
 

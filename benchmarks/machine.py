@@ -1,9 +1,10 @@
-"""What a benchmark ran on, in one line for the head of its table."""
+"""What a benchmark ran on, in one line for the head of its table, and the memory it took."""
 
 from __future__ import annotations
 
 import os
 import platform
+import resource
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,3 +26,16 @@ def describe(*packages: str) -> str:
         f"{platform.system()}, {processor}, {os.cpu_count()} cores, {bits}; "
         f"Python {platform.python_version()}, {versions}"
     )
+
+
+def peak_memory() -> float:
+    """Returns the most memory that this process has held, in MB.
+
+    `ru_maxrss` of a process begins at what its parent held when it was started, so it is taken
+    only where the system keeps no such mark of the process itself.
+    """
+    status = Path("/proc/self/status")
+    for line in status.read_text().splitlines() if status.is_file() else []:
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
