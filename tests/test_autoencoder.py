@@ -53,6 +53,25 @@ def test_when_built_then_the_image_comes_back_in_its_size(size):
     assert -1 < drawn.min() <= drawn.max() < 2  # of the order of its target, 90 / 255
 
 
+def test_when_it_begins_at_the_mean_then_it_draws_the_mean_image_of_all_batches(tmp_path):
+    images = np.random.default_rng(0).uniform(0, 1, (5, 32, 32, 3)).astype("float32")
+    model = autoencoder.build(network())
+    autoencoder.begin_at_mean(model, [images[:3], images[3:]])  # of unequal size
+    drawn = model.predict_on_batch(255 * images[:1])[0]
+    np.testing.assert_allclose(drawn, images.mean(axis=0), atol=1e-6)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    assert (loaded.predict_on_batch(255 * images[:1])[0] == drawn).all()
+
+
+def test_when_pretrained_then_it_starts_below_the_error_of_black_and_falls(unlabelled):
+    """The error after one epoch is already near that of the mean image."""
+    run = pretrain(unlabelled)
+    held = unlabelled[unlabelled["split"] == "validation"]
+    images = np.concatenate(list(pipelines.make_dataset(held[["path"]], 32))) / 255
+    assert run.history["val_loss"].iloc[0] < np.square(images).mean() / 2
+
+
 def test_when_an_encoder_is_taken_then_it_holds_all_convolutions_and_no_head():
     whole = network()
     encoder = autoencoder.encoder_of(whole)
