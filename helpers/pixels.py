@@ -7,8 +7,10 @@ A place that is in the list is never written again, so nobody who reads has to w
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +111,8 @@ def _append(
         for batch in told:
             stream.write(np.asarray(batch, "<f4").tobytes())
             stream.flush()
-            known = [*known, *(digest for _, digest in zip(batch, digests, strict=False))]
+            os.fsync(stream.fileno())  # the list must never be ahead of the images
+            known = [*known, *islice(digests, len(batch))]
             _write_digests(folder, known)
     return known
 

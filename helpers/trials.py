@@ -38,15 +38,15 @@ def train_all(
     Raises:
         ValueError: If the arguments of a job cannot work; as in `training.train`.
     """
-    make = _train if labels else _pretrain
     count = _default_workers(jobs) if workers is None else workers
     if count > 1:
         from joblib import Parallel, delayed
 
-        calls = [delayed(_elsewhere)(make, str(work_dir()), dict(job)) for job in jobs.values()]
+        calls = [delayed(_elsewhere)(str(work_dir()), dict(job), labels) for job in jobs.values()]
         with warnings.catch_warnings():  # A process that has grown is replaced: no news, either.
             warnings.filterwarnings("ignore", "A worker stopped", UserWarning)
             return dict(zip(jobs, Parallel(n_jobs=count)(calls), strict=True))
+    make = _maker(labels)
     return {key: make(**job) for key, job in jobs.items()}
 
 
@@ -59,28 +59,21 @@ def _default_workers(jobs: Mapping[Any, Mapping[str, Any]]) -> int:
     return min(os.cpu_count() or 1, len(jobs), MOST)
 
 
-def _elsewhere(make: Callable[..., Run], work: str, job: dict[str, Any]) -> Run:
+def _elsewhere(work: str, job: dict[str, Any], labels: bool) -> Run:
     # What the libraries say while they start is no news; an error comes back as an exception.
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     import tensorflow as tf
 
-    from helpers import pretraining  # noqa: F401 - all that a job needs, so that it is frozen, too
-
     tf.config.threading.set_intra_op_parallelism_threads(1)
+    make = _maker(labels)
     if not gc.get_freeze_count():
         gc.freeze()  # the libraries need not be looked through before each training
     os.environ["CNMC_WORK"] = work
     return make(**job)
 
 
-def _train(**job: Any) -> Run:
-    from helpers import training
+def _maker(labels: bool) -> Callable[..., Run]:
+    from helpers import pretraining, training
 
-    return training.train(**job)
-
-
-def _pretrain(**job: Any) -> Run:
-    from helpers import pretraining
-
-    return pretraining.pretrain(**job)
+    return training.train if labels else pretraining.pretrain
