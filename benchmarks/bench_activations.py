@@ -26,7 +26,7 @@ def measure(way: str, count: int) -> None:
     import keras
     import numpy as np
 
-    from helpers import activations
+    from helpers.looking import activations
 
     model = keras.applications.VGG16(weights=None, input_shape=(SIDE, SIDE, 3))
     rng = np.random.default_rng(0)

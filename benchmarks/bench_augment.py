@@ -16,8 +16,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from helpers import cnmc, sampler, synthetic
-from helpers.augmentation import augment
+from helpers.augment import augmentation
+from helpers.augment.augmentation import augment
+from helpers.data import cnmc
+from helpers.standin import cohort
 
 ROUNDS = 3
 
@@ -37,7 +39,7 @@ def main(images: int = 120, drawn: int = 1_500) -> None:
 
 def make_folders(folder: Path, root: Path, images: int) -> pd.DataFrame:
     """Draws cells into one folder per class, the only layout that Augmentor scans."""
-    drawn = cnmc.index(synthetic.draw(folder / "drawn", (6, 4), images).root)
+    drawn = cnmc.index(cohort.draw(folder / "drawn", (6, 4), images).root)
     for row in drawn.itertuples():
         place = root / row.label.lower() / Path(row.path).name
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +52,7 @@ def sample(root: Path, out: Path, drawn: int, threads: bool) -> None:
 
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         pipeline = Pipeline(str(root), str(out))
-        for operation in sampler.rotations_and_flips():
+        for operation in augmentation.rotations_and_flips():
             pipeline.add_operation(operation)
         pipeline.sample(drawn, multi_threaded=threads)
 

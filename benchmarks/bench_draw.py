@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 from scipy import ndimage
 
-from helpers.cohort import plan_cells
-from helpers.images import to_bmp
-from helpers.nucleus import SIDE, draw_nucleus
+from helpers.data.image_files import SIDE, to_bmp
+from helpers.standin.cohort import plan_cells
+from helpers.standin.nucleus import draw_nucleus
 
 
 def main(images: int = 120) -> None:

@@ -43,17 +43,17 @@ def judged(cells: int) -> pd.DataFrame:
 
 def ours(table: pd.DataFrame) -> None:
     """All 16 scores, 2,000 draws over subjects and 2,000 over cells."""
-    from helpers import evaluation
+    from helpers.evaluation import performance
 
-    evaluation.evaluate(table, draws=DRAWS)
+    performance.evaluate(table, draws=DRAWS)
 
 
 def pair(table: pd.DataFrame) -> None:
     """Two models on the same cells: McNemar and 2,000 paired draws."""
-    from helpers import evaluation
+    from helpers.evaluation import comparisons
 
     other = table.assign(probability=1 - (1 - table["probability"]) ** 1.1)
-    evaluation.compare({"one": table, "other": other}, draws=DRAWS)
+    comparisons.compare({"one": table, "other": other}, draws=DRAWS)
 
 
 def peer(table: pd.DataFrame) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from machine import describe
 
-from helpers import cnmc
+from helpers.data import cnmc, image_files
 
 WORKERS = max(4, os.cpu_count() or 1)
 ROUNDS = 3
@@ -36,7 +36,7 @@ def make_tree(root: Path, images: int) -> list[Path]:
         label, subject = (("all", n % 47 + 1), ("hem", f"H{n % 26 + 1}"))[n % 3 == 0]
         path = root / f"fold_{n % 3}" / label / f"UID_{subject}_{n}_1_{label}.bmp"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(cnmc.to_bmp(rng.integers(0, 255, (450, 450, 3), dtype=np.uint8)))
+        path.write_bytes(image_files.to_bmp(rng.integers(0, 255, (450, 450, 3), dtype=np.uint8)))
         paths.append(path)
     os.sync() if hasattr(os, "sync") else None
     return paths
@@ -47,7 +47,7 @@ def measure(root: Path, paths: list[Path], cold: bool) -> dict[str, list[float]]
     ways: dict[str, Callable] = {
         "peer: plain parallel reading": lambda: read_all(paths),
         "cnmc.index": lambda: cnmc.index(root),
-        "cnmc.index + cnmc.add_digests": lambda: cnmc.add_digests(cnmc.index(root)),
+        "cnmc.index + image_files.add_digests": lambda: image_files.add_digests(cnmc.index(root)),
     }
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(ROUNDS):

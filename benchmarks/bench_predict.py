@@ -17,20 +17,11 @@ import machine
 import numpy as np
 import pandas as pd
 
-from helpers import (
-    accelerators,
-    batches,
-    cnmc,
-    fitting,
-    kernels,
-    models,
-    pipelines,
-    pixels,
-    profiles,
-    synthetic,
-    training,
-    transfer,
-)
+from helpers import feed, settings
+from helpers.data import cnmc
+from helpers.models import registry
+from helpers.standin import cohort
+from helpers.training import hardware, loop, trainer
 
 SIDE, IMAGES, BATCH, TURNS = 64, 600, 30, 6
 COUNTS, SMALL, LARGE = (1_000, 10_000), 32, 128
@@ -39,7 +30,7 @@ COUNTS, SMALL, LARGE = (1_000, 10_000), 32, 128
 class Held(keras.utils.PyDataset):
     """Batches in memory, as they come out of other ones."""
 
-    def __init__(self, ready: batches.Batches):
+    def __init__(self, ready: feed.Batches):
         super().__init__()
         self.ready = [ready[number] for number in range(len(ready))]
 
@@ -51,14 +42,14 @@ class Held(keras.utils.PyDataset):
 
 
 def main() -> None:
-    accelerator = accelerators.choose_accelerator()
+    accelerator = hardware.choose_accelerator()
     print(f"{machine.describe('tensorflow', 'keras')}; {accelerator.note}")
     with tempfile.TemporaryDirectory() as work:
         os.environ["CNMC_WORK"] = work
         paths = draw()
         fit(pd.concat([paths] * (1 + IMAGES // len(paths)), ignore_index=True)[:IMAGES])
         judge(pd.concat([paths] * 4, ignore_index=True))
-        print(f"\nproposed network, {SMALL} px, `training.predict` from 450 px BMP files")
+        print(f"\nproposed network, {SMALL} px, `trainer.predict` from 450 px BMP files")
         print("| images | images/s | peak memory, MB |\n|---|---|---|")
         for count in COUNTS:
             rate, peak = measure(count)
@@ -66,19 +57,19 @@ def main() -> None:
 
 
 def draw() -> pd.DataFrame:
-    source = synthetic.find_or_draw(profiles.active("smoke"))
+    source = cohort.find_or_draw(settings.active("smoke"))
     return cnmc.index(source.root)[["path", "label"]]
 
 
 def fit(rows: pd.DataFrame) -> None:
-    model = models.build("proposed_cnn", SIDE, weights=None)
-    kernels.use_fast_kernels(model)
+    model = registry.build("proposed_cnn", SIDE, weights=None)
+    hardware.use_fast_kernels(model)
     model.compile("sgd", "sparse_categorical_crossentropy")
-    kept = batches.Batches(pixels.keep_images(rows, SIDE), rows, BATCH, seed=1)
+    kept = feed.Batches(feed.keep_images(rows, SIDE), rows, BATCH, seed=1)
     ways = {
         "batches in memory": Held(kept),
-        "from the file of pixels, as `training.train`": kept,
-        "from 450 px BMP files, decoded in each epoch": pipelines.make_dataset(
+        "from the file of pixels, as `trainer.train`": kept,
+        "from 450 px BMP files, decoded in each epoch": feed.make_dataset(
             rows, SIDE, batch_size=BATCH, cache=False
         ),
     }
@@ -86,7 +77,7 @@ def fit(rows: pd.DataFrame) -> None:
     for _ in range(1 + TURNS):  # The first turn builds the graphs.
         for way, data in ways.items():
             began = time.perf_counter()
-            with fitting.quiet_tensorflow():
+            with loop.quiet_tensorflow():
                 model.fit(data, shuffle=False, verbose=0)
             times[way].append(time.perf_counter() - began)
     print(f"proposed network, {SIDE} px, batch {BATCH}, {IMAGES} images, best of {TURNS} epochs")
@@ -98,19 +89,19 @@ def fit(rows: pd.DataFrame) -> None:
 
 
 def judge(rows: pd.DataFrame) -> None:
-    model = models.build("proposed_cnn", LARGE, weights=None)
-    kernels.use_fast_kernels(model)
-    held = [batch.numpy() for batch in pipelines.stream_images(rows, LARGE)]
-    ask = transfer.as_function(model)
+    model = registry.build("proposed_cnn", LARGE, weights=None)
+    hardware.use_fast_kernels(model)
+    held = [batch.numpy() for batch in feed.stream_images(rows, LARGE)]
+    ask = loop.as_function(model)
     ways = {
         "batches in memory": lambda: [ask(batch).numpy() for batch in held],
-        "`training.predict`, from 450 px BMP files": lambda: training.predict(model, rows),
+        "`trainer.predict`, from 450 px BMP files": lambda: trainer.predict(model, rows),
     }
     best = dict.fromkeys(ways, float("inf"))
     for _ in range(TURNS):
         for way, work in ways.items():
             began = time.perf_counter()
-            with fitting.quiet_tensorflow():
+            with loop.quiet_tensorflow():
                 work()
             best[way] = min(best[way], time.perf_counter() - began)
     print(f"\nproposed network, {LARGE} px, judging {len(rows)} images, best of {TURNS}")
@@ -128,14 +119,14 @@ def measure(count: int) -> tuple[float, float]:
 
 
 def predict(count: int) -> None:
-    accelerators.choose_accelerator()
+    hardware.choose_accelerator()
     paths = draw()
     table = pd.concat([paths] * (1 + count // len(paths)), ignore_index=True)[:count]
-    model = models.build("proposed_cnn", SMALL, weights=None)
-    kernels.use_fast_kernels(model)
-    training.predict(model, table[:200])
+    model = registry.build("proposed_cnn", SMALL, weights=None)
+    hardware.use_fast_kernels(model)
+    trainer.predict(model, table[:200])
     began = time.perf_counter()
-    judged = training.predict(model, table)
+    judged = trainer.predict(model, table)
     seconds = time.perf_counter() - began
     assert judged["probability"].between(0, 1).all()
     peak = machine.peak_memory()

@@ -98,19 +98,20 @@ def train(side: int, batch: int, steps: int, threads: int, *options: str) -> Non
     import keras
     import tensorflow as tf
 
-    from helpers import accelerators, kernels, models
+    from helpers.models import registry
+    from helpers.training import hardware
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
-    if "onednn" in options and not accelerators.choose_accelerator().onednn_bfloat16:
+    if "onednn" in options and not hardware.choose_accelerator().onednn_bfloat16:
         raise SystemExit("This processor has no bfloat16.")
     if "mixed_bfloat16" in options:
         keras.config.set_dtype_policy("mixed_bfloat16")
-    model = models.build("proposed_cnn", side, weights=None)
+    model = registry.build("proposed_cnn", side, weights=None)
     if "fused" in options:
-        kernels.use_fast_kernels(model)
+        hardware.use_fast_kernels(model)
     optimizer = keras.optimizers.SGD(1e-3, momentum=0.9, nesterov=True)
     if "fused" in options:
-        kernels.use_fast_steps(optimizer)
+        hardware.use_fast_steps(optimizer)
     model.compile(optimizer, "sparse_categorical_crossentropy")
     rng = np.random.default_rng(1)
     images = rng.uniform(0, 255, (steps * batch, side, side, 3)).astype("float32")
@@ -131,9 +132,9 @@ def limit() -> None:
     """
     import tensorflow as tf
 
-    from helpers import models
+    from helpers.models import registry
 
-    model = models.build("proposed_cnn", SIDE, weights=None)
+    model = registry.build("proposed_cnn", SIDE, weights=None)
     convs = [layer for layer in model.layers if "conv" in layer.name]
     forward = sum(
         2 * layer.output.shape[1] ** 2 * int(np.prod(layer.kernel.shape)) for layer in convs

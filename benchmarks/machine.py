@@ -8,7 +8,7 @@ import resource
 from importlib.metadata import version
 from pathlib import Path
 
-from helpers.accelerators import BFLOAT16_FLAGS
+from helpers.training.hardware import BFLOAT16_FLAGS
 
 
 def describe(*packages: str) -> str:

@@ -50,7 +50,7 @@ def doctor(
     ] = False,
 ) -> None:
     """Says whether this machine is ready, and what to do where it is not."""
-    from helpers import doctor
+    from helpers.commands import doctor
 
     failed = False
     for finding in doctor.examine(devices):
@@ -63,19 +63,19 @@ def doctor(
 @app.command()
 def fetch(target: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where it goes.")]) -> None:
     """Downloads C-NMC 2019 from Kaggle (10.4 GB), without a login."""
-    from helpers import fetch
+    from helpers.data import official
 
-    found = fetch.fetch(target)
-    typer.echo(fetch.PROVENANCE)
+    found = official.fetch(target)
+    typer.echo(official.PROVENANCE)
     typer.echo(f"The images are in {found}: set CNMC_DATA to that folder.")
 
 
 @app.command()
 def verify(source: In) -> None:
     """Compares a copy with the published set; exit status 0 means it is the same."""
-    from helpers import verify
+    from helpers.data import official
 
-    report = verify.verify(source)
+    report = official.verify(source)
     typer.echo(str(report))
     raise typer.Exit(int(not report.is_published))
 
@@ -88,9 +88,9 @@ def draw(
     seed: Seed = 2019,
 ) -> None:
     """Draws stand-in cells in the layout of C-NMC 2019."""
-    from helpers import synthetic
+    from helpers.standin import cohort
 
-    source = synthetic.draw(target, subjects, images, seed)
+    source = cohort.draw(target, subjects, images, seed)
     typer.echo(f"{images:,} drawn cells in {source.root}")
 
 
@@ -104,9 +104,9 @@ def split(
     how: How = "copy",
 ) -> None:
     """Splits the images of every class into the folders `train` and `test`."""
-    from helpers import splits
+    from helpers.data import split_files
 
-    table = splits.split_folders(source, target, ratio, seed, by=by, how=how)
+    table = split_files.split_folders(source, target, ratio, seed, by=by, how=how)
     for (part, label), rows in table.groupby(["split", "label"]):
         typer.echo(f"{part:<10} {label:<4} {len(rows):>7,} images")
     if by == "image":
@@ -126,14 +126,16 @@ def train(
     seed: Seed = 1,
 ) -> None:
     """Trains a network as the series does, or loads the run, and says where it lies."""
-    from helpers import evaluation, profiles, recipes
+    from helpers import settings
+    from helpers.evaluation import performance
+    from helpers.training import recipes
 
-    chosen = profiles.active(profile)
+    chosen = settings.active(profile)
     table = recipes.gather_table(data, chosen, seed)
     options = {"epochs": epochs, "image_size": image_size, "allow_leaks": allow_leaks}
     run = recipes.train_recipe(network, table, chosen, _tell, seed, **options)
     typer.echo(run.note)
-    typer.echo(f"Test part: {evaluation.in_words(evaluation.evaluate(run.predictions))}")
+    typer.echo(f"Test part: {performance.in_words(performance.evaluate(run.predictions))}")
     typer.echo(f"Network, history, predictions and scores: {run.folder}")
     _tell("Not for diagnosis.")
 
@@ -152,14 +154,15 @@ def evaluate(
     seed: Seed = 0,
 ) -> None:
     """Scores a saved network on labelled images, and writes a report."""
-    from helpers import evaluation, report
+    from helpers.commands import report
+    from helpers.evaluation import performance
 
     target = out or _new_evaluation(model, data)
     scores = report.evaluate_model(
         model, data, target, part=part, threshold=threshold, draws=draws, seed=seed
     )
     for metric in ("accuracy", "weighted_f1", "sensitivity", "specificity", "roc_auc"):
-        typer.echo(evaluation.in_words(scores, metric))
+        typer.echo(performance.in_words(scores, metric))
     typer.echo(f"Report, scores, predictions and model card: {target / 'report.html'}")
     _tell("Not for diagnosis.")
 
@@ -167,7 +170,7 @@ def evaluate(
 @app.command()
 def predict(model: Model, data: Data, out: To = None, threshold: Threshold = 0.5) -> None:
     """Judges images without labels, such as the final test set."""
-    from helpers import report
+    from helpers.commands import report
 
     target = out or _new_evaluation(model, data)
     judged = report.predict_images(model, data, target, threshold)
@@ -179,10 +182,10 @@ def predict(model: Model, data: Data, out: To = None, threshold: Threshold = 0.5
 
 def _new_evaluation(model: Path, data: Path) -> Path:
     """Names a folder after the network (its run, if it is in one) and the images."""
-    from helpers import profiles
+    from helpers import settings
 
     name = model.resolve().parent.name if model.stem == "model" else model.stem
-    return profiles.work_dir() / "evaluations" / f"{name}-{data.resolve().name}"
+    return settings.work_dir() / "evaluations" / f"{name}-{data.resolve().name}"
 
 
 @app.command()
@@ -197,9 +200,9 @@ def augment(
     how: How = "copy",
 ) -> None:
     """Copies the `train` folder of a split and adds turned, mirrored cells."""
-    from helpers import augment_files
+    from helpers.augment import augmentation
 
-    table = augment_files.augment_folders(source, target, total, seed, per_class=per_class, how=how)
+    table = augmentation.augment_folders(source, target, total, seed, per_class=per_class, how=how)
     drawn = table["source"].notna().groupby(table["label"]).sum()
     for label, count in table["label"].value_counts().items():
         typer.echo(f"train      {label:<4} {count:>7,} images, {drawn[label]:,} of them augmented")
@@ -211,7 +214,7 @@ def series(
     only: Annotated[list[str] | None, typer.Argument(help="Such as 01 02; else all.")] = None,
 ) -> None:
     """Runs the notebooks in order and gathers their figures and tables on one page."""
-    from helpers import series
+    from helpers.commands import series
 
     page, results = series.run(profile, only or [], lambda text: typer.echo(text, nl=False))
     failed = [result.name for result in results if result.status == "failed"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from helpers import cnmc
+from helpers.data import image_files
 
 SIZE = 608_454  # bytes of a training image, of which all but the header and a name are a hole
 
@@ -26,7 +26,7 @@ def build_tree(root: Path, listing: pd.DataFrame) -> Path:
     Returns:
         The folder.
     """
-    header = cnmc.to_bmp(np.zeros((450, 450, 3), np.uint8))[:54]
+    header = image_files.to_bmp(np.zeros((450, 450, 3), np.uint8))[:54]
     for folder in {os.path.dirname(path) for path in listing["path"]}:
         (root / folder).mkdir(parents=True, exist_ok=True)
     for path, digest in zip(listing["path"], listing["sha256"], strict=True):

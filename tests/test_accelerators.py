@@ -8,7 +8,7 @@ import types
 import numpy as np
 import pytest
 
-from helpers import accelerators
+from helpers.training import hardware
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from helpers import accelerators
     ],
 )
 def test_when_a_gpu_has_a_capability_then_its_fast_precision_is_used(capability, policy):
-    assert accelerators.precision_for(capability) == policy
+    assert hardware.precision_for(capability) == policy
 
 
 @pytest.mark.parametrize(
@@ -33,11 +33,11 @@ def test_when_a_gpu_has_a_capability_then_its_fast_precision_is_used(capability,
 def test_when_the_chip_lists_bfloat16_then_it_is_found(tmp_path, flags, expected):
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(f"processor\t: 0\nflags\t\t: {flags}\nbugs\t\t: none\n")
-    assert accelerators.cpu_has_bfloat16(cpuinfo) is expected
+    assert hardware.cpu_has_bfloat16(cpuinfo) is expected
 
 
 def test_when_the_system_describes_no_processor_then_there_is_no_bfloat16(tmp_path):
-    assert not accelerators.cpu_has_bfloat16(tmp_path / "missing")
+    assert not hardware.cpu_has_bfloat16(tmp_path / "missing")
 
 
 def _machine(*capabilities, threads=0):
@@ -77,8 +77,8 @@ def _machine(*capabilities, threads=0):
 def choose(monkeypatch):
     def choose(machine, **arguments):
         monkeypatch.setitem(sys.modules, "tensorflow", machine)
-        accelerators._mirror.cache_clear()
-        return accelerators.choose_accelerator(**arguments)
+        hardware._mirror.cache_clear()
+        return hardware.choose_accelerator(**arguments)
 
     return choose
 
@@ -91,7 +91,7 @@ def test_when_there_is_no_gpu_then_the_cpu_works_without_xla(choose):
 
 
 def test_when_the_cpu_has_bfloat16_then_onednn_is_told_to_use_it(choose, monkeypatch):
-    monkeypatch.setattr(accelerators, "cpu_has_bfloat16", lambda: True)
+    monkeypatch.setattr(hardware, "cpu_has_bfloat16", lambda: True)
     machine = _machine()
     assert choose(machine).onednn_bfloat16
     assert machine.options == [{"auto_mixed_precision_onednn_bfloat16": True}]
@@ -128,7 +128,7 @@ def test_when_precision_or_devices_differ_then_the_numerics_do(choose):
 
 
 def test_when_fewer_threads_share_the_sums_then_numerics_and_note_say_so(choose, monkeypatch):
-    monkeypatch.setattr(accelerators.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(hardware.os, "cpu_count", lambda: 4)
     all_of_them, one = choose(_machine()), choose(_machine(threads=1))
     assert (all_of_them.threads, one.threads) == (4, 1)
     assert all_of_them.numerics != one.numerics
@@ -141,7 +141,7 @@ def test_when_fewer_threads_share_the_sums_then_numerics_and_note_say_so(choose,
 def test_when_convolutions_are_in_bfloat16_then_probabilities_are_still_told_apart():
     """Rounded to bfloat16 they would be at most every 1/256, and most images would tie."""
     keras = pytest.importorskip("keras")
-    accelerators.choose_accelerator()
+    hardware.choose_accelerator()
     layers = keras.layers
     stack = [layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(2, activation="softmax")]
     model = keras.Sequential([keras.Input((8, 8, 3)), *stack])

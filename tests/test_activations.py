@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from helpers import activations, gradcam
+from helpers.looking import activations, gradcam
 
 L = keras.layers
 IMAGES = np.random.default_rng(0).uniform(0, 255, (5, 16, 16, 3)).astype(np.float32)

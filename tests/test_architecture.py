@@ -6,14 +6,14 @@ import keras
 import numpy as np
 import pytest
 
-from helpers import architecture, models
+from helpers.models import architecture, registry
 
 LAYERS = keras.layers
 
 
 @pytest.fixture(scope="module")
 def proposed():
-    return models.build("proposed_cnn", 64, weights=None)
+    return registry.build("proposed_cnn", 64, weights=None)
 
 
 def test_when_vgg16_is_described_then_it_is_as_its_authors_say():
@@ -25,7 +25,7 @@ def test_when_vgg16_is_described_then_it_is_as_its_authors_say():
 
 
 def test_when_alexnet_is_described_then_fields_are_those_counted_by_hand():
-    table = architecture.describe(models.build("alexnet", 227)).set_index("layer")
+    table = architecture.describe(registry.build("alexnet", 227)).set_index("layer")
     fields = table["receptive_field"]
     assert [fields[f"conv{n}"] for n in range(1, 6)] == [11, 51, 99, 131, 163]
     assert [table["shape"][f"conv{n}"][0] for n in (1, 2, 3)] == [55, 27, 13]
@@ -59,7 +59,7 @@ def test_when_summed_up_then_blocks_hold_all_layers_and_parameters(proposed):
 
 @pytest.mark.parametrize(("name", "convolutions"), [("inception_v3", 94), ("resnet50", 53)])
 def test_when_networks_branch_then_blocks_still_hold_everything(name, convolutions):
-    model = models.build(name, 75, weights=None)
+    model = registry.build(name, 75, weights=None)
     table = architecture.blocks(model)
     assert table["parameters"].sum() == model.count_params()
     assert table.query("kind == 'convolution'")["layers"].sum() == convolutions
@@ -78,9 +78,9 @@ def test_when_memory_is_estimated_then_it_is_the_sum_by_hand():
 
 
 def test_when_frozen_or_in_16_bits_then_less_memory_is_needed(proposed):
-    models.set_trainable(proposed, "all")
+    registry.set_trainable(proposed, "all")
     full, half = (architecture.memory(proposed, 30, bits=bits) for bits in (32, 16))
-    models.set_trainable(proposed, "head")
+    registry.set_trainable(proposed, "head")
     assert half < full > architecture.memory(proposed, 30)
 
 

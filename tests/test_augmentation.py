@@ -15,7 +15,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from helpers import augment_files, augmentation, cnmc, leaks, profiles, sampler
+from helpers import settings
+from helpers.augment import augmentation
+from helpers.data import cnmc, image_files, splits
 
 
 def cell(seed: int) -> np.ndarray:
@@ -34,7 +36,7 @@ def make_table(folder: Path, count: int = 6) -> pd.DataFrame:
         subject = f"{'H' * (label == 'HEM')}{n + 1}"
         path = folder / part / label.lower() / f"UID_{subject}_1_1_{label.lower()}.bmp"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(cnmc.to_bmp(cell(n)))
+        path.write_bytes(image_files.to_bmp(cell(n)))
         rows.append((str(path), label, subject, subject, part))
     return pd.DataFrame(rows, columns=["path", "label", "subject", "linked_subject", "split"])
 
@@ -60,47 +62,51 @@ class TestApply:
     @pytest.mark.parametrize("seed", range(8))
     def test_when_only_the_cell_is_turned_then_no_pixel_differs_from_turning_all(self, seed):
         image, key = Image.fromarray(cell(seed)), f"key {seed}"
-        with sampler._seeded(key):
+        with augmentation._seeded(key):
             whole = image
-            for operation in sampler.rotations_and_flips():
+            for operation in augmentation.rotations_and_flips():
                 if random.random() < operation.probability:
                     (whole,) = operation.perform_operation([whole])
-        ours = sampler.apply(image, sampler.rotations_and_flips(), key)
+        ours = augmentation.apply(image, augmentation.rotations_and_flips(), key)
         np.testing.assert_array_equal(np.asarray(ours), np.asarray(whole))
 
     @pytest.mark.parametrize("asked", [0.0, 0.07, 0.5, 0.93, 1.0])
     def test_when_a_probability_is_asked_then_it_is_done_that_often(self, asked):
         image = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(2, 2, 3))
-        flip = [sampler.Operations.Flip(asked, "LEFT_RIGHT")]
+        flip = [augmentation.Operations.Flip(asked, "LEFT_RIGHT")]
         before = np.asarray(image)
         done = sum(
-            not np.array_equal(sampler.apply(image, flip, str(n)), before) for n in range(2000)
+            not np.array_equal(augmentation.apply(image, flip, str(n)), before) for n in range(2000)
         )
         assert abs(done / 2000 - asked) <= 3.5 * np.sqrt(asked * (1 - asked) / 2000)
 
     def test_when_a_cell_is_turned_then_its_size_stays(self):
         before = np.asarray(Image.fromarray(cell(3)))
         for n in range(10):
-            after = sampler.apply(Image.fromarray(cell(3)), sampler.rotations_and_flips(), str(n))
+            after = augmentation.apply(
+                Image.fromarray(cell(3)), augmentation.rotations_and_flips(), str(n)
+            )
             area = np.asarray(after).any(axis=2).sum() / before.any(axis=2).sum()
             assert abs(area - 1) < 0.02
 
     def test_when_an_operation_zooms_then_it_sees_the_whole_image(self):
-        zoom = sampler.Operations.Zoom(1.0, 1.5, 1.5)
+        zoom = augmentation.Operations.Zoom(1.0, 1.5, 1.5)
         whole = zoom.perform_operation([Image.fromarray(cell(1))])[0]
-        ours = sampler.apply(Image.fromarray(cell(1)), [zoom], "any")
+        ours = augmentation.apply(Image.fromarray(cell(1)), [zoom], "any")
         np.testing.assert_array_equal(np.asarray(ours), np.asarray(whole))
 
     def test_when_an_image_is_drawn_then_the_callers_chances_are_untouched(self):
         random.seed(4)
         expected = random.random()
         random.seed(4)
-        sampler.apply(Image.fromarray(cell(0)), sampler.rotations_and_flips(), "any")
+        augmentation.apply(Image.fromarray(cell(0)), augmentation.rotations_and_flips(), "any")
         assert random.random() == expected
 
     def test_when_an_image_is_black_then_it_stays_black(self):
         black = Image.new("RGB", (450, 450))
-        assert sampler.apply(black, sampler.rotations_and_flips(), "any").getbbox() is None
+        assert (
+            augmentation.apply(black, augmentation.rotations_and_flips(), "any").getbbox() is None
+        )
 
 
 class TestPlan:
@@ -137,8 +143,8 @@ class TestAugment:
 
     def test_when_files_are_written_then_they_have_the_form_of_the_data_sets(self, train, tmp_path):
         path = Path(augmentation.augment(train, tmp_path, 5)["path"][0])
-        assert path.read_bytes() == cnmc.to_bmp(cnmc.read_image(path))
-        assert path.stat().st_size == sampler.FILE_BYTES
+        assert path.read_bytes() == image_files.to_bmp(image_files.read_image(path))
+        assert path.stat().st_size == augmentation.FILE_BYTES
 
     def test_when_workers_differ_then_no_byte_does(self, train, tmp_path):
         for workers in (1, 2):
@@ -184,8 +190,8 @@ class TestBadInput:
     @pytest.mark.parametrize("workers", [1, 2])
     def test_when_an_image_is_damaged_then_it_is_named(self, tmp_path, workers):
         table = make_table(tmp_path / "in", 3)[:2]
-        Path(table["path"][1]).write_bytes(cnmc.to_bmp(cell(0))[:-5])
-        with pytest.raises(cnmc.ImageError, match=r"UID_2_1_1_all\.bmp: truncated"):
+        Path(table["path"][1]).write_bytes(image_files.to_bmp(cell(0))[:-5])
+        with pytest.raises(image_files.ImageError, match=r"UID_2_1_1_all\.bmp: truncated"):
             augmentation.augment(table, tmp_path / "out", 40, workers=workers)
 
     def test_when_two_images_of_a_class_have_one_name_then_they_are_refused(self, train, tmp_path):
@@ -198,14 +204,14 @@ class TestPrepare:
     @pytest.fixture
     def profile(self, monkeypatch, tmp_path):
         monkeypatch.setenv("CNMC_WORK", str(tmp_path))
-        return profiles.Profile("tiny", 32, (3, 3), 6, 9, 1, 0.1)
+        return settings.Profile("tiny", 32, (3, 3), 6, 9, 1, 0.1)
 
     def test_when_prepared_then_only_the_training_part_grows(self, table, profile):
         found = augmentation.prepare(table, profile)
         assert Counter(found["split"]) == {"train": 9, "test": 2}
         assert found["source"].notna().sum() == 5
         pd.testing.assert_frame_equal(found[: len(table)][table.columns], table)
-        leaks.check_split(found)
+        splits.check_split(found)
 
     def test_when_prepared_again_then_the_same_comes_from_the_cache(
         self, table, profile, monkeypatch
@@ -216,7 +222,7 @@ class TestPrepare:
         assert [p for p in first["path"] if not Path(p).is_file()] == []
 
     def test_when_the_training_part_is_large_enough_then_nothing_is_drawn(self, table, profile):
-        small = profiles.Profile("tiny", 32, (3, 3), 6, 4, 1, 0.1)
+        small = settings.Profile("tiny", 32, (3, 3), 6, 4, 1, 0.1)
         found = augmentation.prepare(table, small)
         assert len(found) == len(table)
         assert found["source"].isna().all()
@@ -229,7 +235,7 @@ class TestFolders:
         return tmp_path / "split"
 
     def test_when_a_split_is_augmented_then_its_train_folder_is_whole(self, split, tmp_path):
-        found = augment_files.augment_folders(split, tmp_path / "out", 10)
+        found = augmentation.augment_folders(split, tmp_path / "out", 10)
         files = list((tmp_path / "out" / "train").rglob("*.bmp"))
         assert sorted(map(str, files)) == sorted(found["path"])
         assert len(files) == 10
@@ -240,13 +246,13 @@ class TestFolders:
         ]
 
     def test_when_the_table_is_read_then_paths_are_relative_to_it(self, split, tmp_path):
-        augment_files.augment_folders(split, tmp_path / "out", 10, how="hardlink")
+        augmentation.augment_folders(split, tmp_path / "out", 10, how="hardlink")
         listed = pd.read_csv(tmp_path / "out" / "train.csv")
         named = pd.concat([listed["path"], listed["source"].dropna()])
         assert [n for n in named if not (tmp_path / "out" / n).is_file()] == []
 
     def test_when_killed_and_run_again_then_nothing_is_lost_or_doubled(self, split, tmp_path):
-        augment_files.augment_folders(split, tmp_path / "whole", 60)
+        augmentation.augment_folders(split, tmp_path / "whole", 60)
         command = [sys.executable, "-m", "helpers", "augment", split, tmp_path / "out"]
         with subprocess.Popen([*map(str, command), "--total", "60", "--seed", "1"]) as process:
             while len(list(tmp_path.glob("out.partial/train/*/*_augmented_*.bmp"))) < 10:
@@ -254,7 +260,7 @@ class TestFolders:
                 time.sleep(0.002)
             process.send_signal(signal.SIGKILL)
         assert not (tmp_path / "out").exists()
-        augment_files.augment_folders(split, tmp_path / "out", 60)
+        augmentation.augment_folders(split, tmp_path / "out", 60)
         assert contents(tmp_path / "out") == contents(tmp_path / "whole")
         assert not (tmp_path / "out.partial").exists()
 
@@ -263,37 +269,37 @@ class TestFolders:
         (partial / "train" / "all").mkdir(parents=True)
         (partial / "augment.json").write_text('{"seed": 8}')
         (partial / "train" / "all" / "old.bmp").write_bytes(b"old")
-        augment_files.augment_folders(split, tmp_path / "out", 6)
+        augmentation.augment_folders(split, tmp_path / "out", 6)
         assert len(list((tmp_path / "out").rglob("*.bmp"))) == 6
 
     def test_when_there_is_no_split_then_it_says_how_to_make_one(self, tmp_path):
         (tmp_path / "in").mkdir()
         with pytest.raises(FileNotFoundError, match="helpers split"):
-            augment_files.augment_folders(tmp_path / "in", tmp_path / "out", 6)
+            augmentation.augment_folders(tmp_path / "in", tmp_path / "out", 6)
 
     def test_when_a_class_is_missing_then_it_is_named(self, split, tmp_path):
         for path in (split / "train" / "hem").iterdir():
             path.unlink()
         with pytest.raises(ValueError, match="both classes"):
-            augment_files.augment_folders(split, tmp_path / "out", 6)
+            augmentation.augment_folders(split, tmp_path / "out", 6)
 
     def test_when_the_output_is_inside_the_input_then_it_is_refused(self, split):
         with pytest.raises(ValueError, match="outside the input"):
-            augment_files.augment_folders(split, split / "out", 6)
+            augmentation.augment_folders(split, split / "out", 6)
 
     def test_when_the_output_is_not_empty_then_it_is_untouched(self, split, tmp_path):
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / "mine.txt").write_text("mine")
         with pytest.raises(FileExistsError, match="nothing was changed"):
-            augment_files.augment_folders(split, tmp_path / "out", 6)
+            augmentation.augment_folders(split, tmp_path / "out", 6)
 
     def test_when_the_work_folder_is_anothers_then_it_is_untouched(self, split, tmp_path):
         (tmp_path / "out.partial").mkdir()
         (tmp_path / "out.partial" / "mine.txt").write_text("mine")
         with pytest.raises(FileExistsError, match="another origin"):
-            augment_files.augment_folders(split, tmp_path / "out", 6)
+            augmentation.augment_folders(split, tmp_path / "out", 6)
 
     def test_when_the_disk_is_too_small_then_nothing_is_written(self, split, tmp_path):
         with pytest.raises(OSError, match="GB of disk"):
-            augment_files.augment_folders(split, tmp_path / "out", 10**12)
+            augmentation.augment_folders(split, tmp_path / "out", 10**12)
         assert not list(tmp_path.glob("out*"))

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 from tiny_training import PROFILE, make_table, register_tiny
 
-from helpers import autoencoder, models, pipelines, pretraining, training
+from helpers import feed
+from helpers.models import registry
+from helpers.training import autoencoder, trainer
 
 SMALL = {"filters": (4, 4, 8, 8, 8, 8)}
 
 
 def network(size=32):
-    return models.build("proposed_cnn", size, weights=None, seed=3, **SMALL)
+    return registry.build("proposed_cnn", size, weights=None, seed=3, **SMALL)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -23,7 +25,7 @@ def work(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CNMC_WORK", str(tmp_path_factory.mktemp("work")))
         yield patch
-    del models.MODELS["tiny"]
+    del registry.MODELS["tiny"]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,7 @@ def unlabelled(table):
 
 
 def pretrain(table, **options):
-    return pretraining.pretrain("tiny", table, PROFILE, epochs=4, seed=3, **options)
+    return autoencoder.pretrain("tiny", table, PROFILE, epochs=4, seed=3, **options)
 
 
 def convolutions(model):
@@ -70,7 +72,7 @@ def test_when_pretrained_then_it_starts_below_the_error_of_black_and_falls(unlab
     """The error after one epoch is already near that of the mean image."""
     run = pretrain(unlabelled)
     held = unlabelled[unlabelled["split"] == "validation"]
-    images = np.concatenate(list(pipelines.make_dataset(held[["path"]], 32))) / 255
+    images = np.concatenate(list(feed.make_dataset(held[["path"]], 32))) / 255
     assert run.history["val_loss"].iloc[0] < np.square(images).mean() / 2
 
 
@@ -101,7 +103,7 @@ def test_when_labels_are_turned_then_nothing_changes(table, unlabelled):
 
 
 def test_when_pretrained_then_the_encoder_moved_and_the_head_did_not(unlabelled):
-    before, after = models.build("tiny", 32, seed=3), pretrain(unlabelled).load_model()
+    before, after = registry.build("tiny", 32, seed=3), pretrain(unlabelled).load_model()
     moved = {
         one.name: any(
             (a != b).any() for a, b in zip(one.get_weights(), other.get_weights(), strict=True)
@@ -114,18 +116,18 @@ def test_when_pretrained_then_the_encoder_moved_and_the_head_did_not(unlabelled)
 
 def test_when_training_starts_from_a_run_then_the_weights_really_arrive(table, unlabelled):
     start = pretrain(unlabelled)
-    run = training.train("tiny", table, PROFILE, epochs=1, learning_rate=1e-12, start_from=start)
+    run = trainer.train("tiny", table, PROFILE, epochs=1, learning_rate=1e-12, start_from=start)
     given, got = (convolutions(each.load_model())[0].get_weights() for each in (start, run))
     assert got[0] == pytest.approx(given[0], abs=1e-7)
-    other = convolutions(models.build("tiny", 32, seed=1))[0].get_weights()
+    other = convolutions(registry.build("tiny", 32, seed=1))[0].get_weights()
     assert np.abs(got[0] - other[0]).max() > 0.01
 
 
 def test_when_images_are_redrawn_then_the_recorded_error_is_found_again(unlabelled):
     run = pretrain(unlabelled)
     assert run.history["loss"].is_monotonic_decreasing
-    images = np.asarray(next(iter(pipelines.make_dataset(run.predictions[["path"]], 32))))
-    errors = ((pretraining.redraw(run, images) - images) / 255) ** 2
+    images = np.asarray(next(iter(feed.make_dataset(run.predictions[["path"]], 32))))
+    errors = ((autoencoder.redraw(run, images) - images) / 255) ** 2
     expected = run.predictions["error"].to_numpy()
     assert errors.mean(axis=(1, 2, 3)) == pytest.approx(expected, rel=0.02)  # bfloat16 on some CPUs
 

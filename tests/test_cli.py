@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from helpers import doctor, fetch, listing
 from helpers.__main__ import app, main
+from helpers.commands import doctor
+from helpers.data import cnmc, official
 
 COMMANDS = sorted(command.callback.__name__ for command in app.registered_commands)
 
@@ -54,7 +55,7 @@ class TestStart:
 
     def test_when_commands_start_then_nothing_heavy_is_imported(self):
         heavy = "{'tensorflow', 'keras', 'pandas', 'matplotlib', 'skimage', 'sklearn'}"
-        code = f"import sys, helpers.__main__, helpers.doctor; print({heavy} & set(sys.modules))"
+        code = f"import sys, helpers.__main__, helpers.commands.doctor; print({heavy} & set(sys.modules))"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert done.stdout.strip() == "set()"
 
@@ -122,7 +123,7 @@ class TestDoctor:
         assert "20 images in" in run("doctor")[1]
 
     def test_when_formats_are_counted_then_they_are_those_that_are_indexed(self):
-        assert doctor.IMAGE_SUFFIXES == listing.SUFFIXES
+        assert doctor.IMAGE_SUFFIXES == cnmc.SUFFIXES
 
     def test_when_memory_is_short_then_it_warns_but_does_not_fail(self, run, monkeypatch):
         monkeypatch.setattr(doctor, "MEMORY_NEEDED", 1e18)
@@ -138,7 +139,7 @@ class TestDoctor:
 
 class TestFetch:
     def test_when_fetched_then_origin_and_folder_are_told(self, run, monkeypatch, tmp_path):
-        monkeypatch.setattr(fetch, "fetch", lambda folder: folder / "C-NMC_Leukemia")
+        monkeypatch.setattr(official, "fetch", lambda folder: folder / "C-NMC_Leukemia")
         code, out, _ = run("fetch", tmp_path)
         assert code == 0
         assert "10.7937/tcia.2019.dc64i46r" in out
@@ -150,7 +151,7 @@ class TestFetch:
         def fail(handle):
             raise OSError("no network")
 
-        monkeypatch.setattr(fetch, "DISK_NEEDED", 0)
+        monkeypatch.setattr(official, "DISK_NEEDED", 0)
         monkeypatch.setattr(kagglehub, "dataset_download", fail)
         code, out, told = run("fetch", tmp_path)
         assert (code, out) == (1, "")

@@ -8,7 +8,7 @@ from judged import judged
 from scipy.stats import binomtest
 from statsmodels.stats.multitest import multipletests
 
-from helpers.comparing import compare, holm
+from helpers.evaluation.comparisons import compare, holm
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from helpers import cnmc, crop
+from helpers.augment import crop
+from helpers.data import image_files
 
 
 def disc(radius: float, x: float = 224.5, y: float = 224.5) -> np.ndarray:
@@ -17,7 +18,7 @@ def table_of(folder, *masks) -> pd.DataFrame:
     paths = [str(folder / f"{n}.bmp") for n in range(len(masks))]
     for path, mask in zip(paths, masks, strict=True):
         image = np.repeat(mask[..., None] * np.uint8(70), 3, axis=2)
-        (folder / path).write_bytes(cnmc.to_bmp(image))
+        (folder / path).write_bytes(image_files.to_bmp(image))
     return pd.DataFrame({"path": paths, "label": "ALL"})
 
 
@@ -37,7 +38,7 @@ class TestFindNucleus:
 
     def test_when_a_tail_hangs_on_then_it_is_debris_but_for_its_root(self, tailed):
         table, body, tail = tailed
-        nucleus, debris = crop.find_nucleus(cnmc.read_image(table["path"][0]))
+        nucleus, debris = crop.find_nucleus(image_files.read_image(table["path"][0]))
         assert not (nucleus & debris).any()
         np.testing.assert_array_equal(nucleus | debris, body | tail)
         assert not (debris & body).any()

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 from scipy.optimize import minimize
 
-from helpers import ensembles, training
+from helpers.evaluation import ensembles
+from helpers.training import trainer
 
 # Four images, three models; who is right is worked out by hand in the tests.
 LABELS = ["ALL", "ALL", "HEM", "HEM"]
@@ -147,7 +148,7 @@ class TestViews:
         symmetric = ensembles.views(np.random.default_rng(0).normal(size=(1, 4, 4, 3))).mean(axis=0)
         model = self.network(symmetric)
         combined = ensembles.combine(ensembles.predict_views(model, table), by="view")
-        plain = training.predict(model, table)["probability"]
+        plain = trainer.predict(model, table)["probability"]
         assert combined["probability"].to_numpy() == pytest.approx(plain.to_numpy(), abs=1e-6)
 
     def test_when_a_network_looks_at_one_corner_then_views_disagree(self, table):
@@ -155,6 +156,6 @@ class TestViews:
         corner[0, 0] = 1.0
         seen = ensembles.predict_views(self.network(corner), table)
         assert len(seen) == 8 * len(table)
-        plain = training.predict(self.network(corner), table)["probability"]
+        plain = trainer.predict(self.network(corner), table)["probability"]
         assert seen.query("view == 0")["probability"].to_numpy() == pytest.approx(plain.to_numpy())
         assert seen.groupby("path")["probability"].nunique().max() == 4  # one per corner

@@ -12,8 +12,8 @@ from judged import judged
 from sklearn import metrics as sk
 from statsmodels.stats.proportion import proportion_confint
 
-from helpers import bootstrap, evaluation, metrics
-from helpers.predictions import sample
+from helpers.evaluation import baselines, metrics, performance
+from helpers.evaluation.performance import sample
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def cells():
 
 class TestEvaluate:
     def test_when_scored_then_each_score_has_both_intervals_around_it(self, cells):
-        table = evaluation.evaluate(cells, draws=300)
+        table = performance.evaluate(cells, draws=300)
         inside = table.drop("ece")  # whose draws are biased upwards, as noise adds to any gap
         assert inside["value"].between(inside["low"], inside["high"]).all()
         assert inside["value"].between(inside["cell_low"], inside["cell_high"]).all()
@@ -32,54 +32,54 @@ class TestEvaluate:
     def test_when_cells_are_independent_then_the_interval_is_the_binomial_one(self):
         # Each cell a subject of its own: both ways are then the same, and known.
         alone = judged(500).assign(linked_subject=lambda table: table["path"])
-        row = evaluation.evaluate(alone).loc["sensitivity"]
+        row = performance.evaluate(alone).loc["sensitivity"]
         sick = (alone["label"] == "ALL").sum()
         low, high = proportion_confint(row["value"] * sick, sick, method="normal")
         assert [row["low"], row["high"]] == pytest.approx([low, high], abs=0.005)
         assert [row["cell_low"], row["cell_high"]] == pytest.approx([low, high], abs=0.005)
 
     def test_when_the_seed_is_the_same_then_so_is_the_table(self, cells):
-        one, again, other = (evaluation.evaluate(cells, draws=50, seed=s) for s in (1, 1, 2))
+        one, again, other = (performance.evaluate(cells, draws=50, seed=s) for s in (1, 1, 2))
         pd.testing.assert_frame_equal(one, again)
         assert not one["low"].equals(other["low"])
 
     def test_when_rows_are_shuffled_then_nothing_changes(self, cells):
-        one, other = (evaluation.evaluate(t, draws=50) for t in (cells, cells.sample(frac=1)))
+        one, other = (performance.evaluate(t, draws=50) for t in (cells, cells.sample(frac=1)))
         pd.testing.assert_frame_equal(one, other)
 
     def test_when_there_are_parts_then_only_the_test_part_is_scored(self, cells):
         parts = cells.assign(split=np.where(cells.index % 2, "test", "validation"))
-        assert evaluation.evaluate(parts, draws=5)["cells"].unique() == [150]
-        assert evaluation.evaluate(parts, draws=5, part="validation")["cells"].unique() == [150]
+        assert performance.evaluate(parts, draws=5)["cells"].unique() == [150]
+        assert performance.evaluate(parts, draws=5, part="validation")["cells"].unique() == [150]
 
     def test_when_there_is_one_cell_then_there_is_a_value_and_no_interval(self, cells):
-        table = evaluation.evaluate(cells.query("label == 'ALL'").head(1), draws=5)
+        table = performance.evaluate(cells.query("label == 'ALL'").head(1), draws=5)
         assert table.loc["accuracy", "value"] in (0, 1)
         assert table[["low", "high", "cell_low", "cell_high"]].isna().all(axis=None)
 
     def test_when_a_class_is_missing_then_the_rest_is_scored(self, cells):
-        table = evaluation.evaluate(cells.query("label == 'ALL'"), draws=50)
+        table = performance.evaluate(cells.query("label == 'ALL'"), draws=50)
         assert table.loc["sensitivity"].notna().all()
         assert table.loc["roc_auc", ["value", "low", "high"]].isna().all()
 
     def test_when_there_is_one_subject_then_there_is_no_interval_over_subjects(self, cells):
         alone = cells.assign(linked_subject="7")
-        row = evaluation.evaluate(alone, draws=50).loc["accuracy"]
+        row = performance.evaluate(alone, draws=50).loc["accuracy"]
         assert row[["low", "high"]].isna().all()
         assert row[["value", "cell_low", "cell_high"]].notna().all()
 
     def test_when_no_draw_is_asked_then_it_is_refused(self, cells):
         with pytest.raises(ValueError, match="Received: draws=0"):
-            evaluation.evaluate(cells, draws=0)
+            performance.evaluate(cells, draws=0)
 
     def test_when_several_are_scored_then_each_is_as_if_alone(self, cells):
         models = {"a": cells, "b": judged(300, seed=5)}
-        table = evaluation.evaluate_models(models, thresholds={"b": 0.3}, draws=20)
-        alone = evaluation.evaluate(models["b"], threshold=0.3, draws=20)
+        table = performance.evaluate_models(models, thresholds={"b": 0.3}, draws=20)
+        alone = performance.evaluate(models["b"], threshold=0.3, draws=20)
         pd.testing.assert_frame_equal(table.loc["b"], alone)
 
     def test_when_it_is_imported_then_tensorflow_is_not(self):
-        code = "import sys, helpers.evaluation; print({'tensorflow', 'keras'} & set(sys.modules))"
+        code = "import sys, helpers.evaluation.performance; print({'tensorflow', 'keras'} & set(sys.modules))"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert done.stdout.strip() == "set()"
 
@@ -109,34 +109,34 @@ FAULTS = {
 @pytest.mark.parametrize("said", FAULTS)
 def test_when_a_table_cannot_be_scored_then_the_reason_is_told(cells, said):
     with pytest.raises(ValueError, match=said):
-        evaluation.evaluate(FAULTS[said](cells))
+        performance.evaluate(FAULTS[said](cells))
 
 
 class TestWords:
     def test_when_a_score_is_told_then_interval_and_sample_size_are_with_it(self, cells):
-        words = evaluation.in_words(evaluation.evaluate(cells), "accuracy")
+        words = performance.in_words(performance.evaluate(cells), "accuracy")
         assert words.startswith("accuracy 0.")
         assert words.endswith("; 300 cells of 9 subjects)")
         assert "95 % interval over subjects 0." in words
 
     def test_when_there_is_no_interval_then_the_reason_is_told(self, cells):
-        table = evaluation.evaluate(cells.assign(linked_subject="1"), draws=5)
-        assert "fewer than three subjects of a class" in evaluation.in_words(table)
+        table = performance.evaluate(cells.assign(linked_subject="1"), draws=5)
+        assert "fewer than three subjects of a class" in performance.in_words(table)
 
     def test_when_a_score_is_not_defined_then_it_is_told(self, cells):
-        table = evaluation.evaluate(cells.query("label == 'ALL'"), draws=5)
-        assert evaluation.in_words(table, "roc_auc").startswith("ROC-AUC not defined")
+        table = performance.evaluate(cells.query("label == 'ALL'"), draws=5)
+        assert performance.in_words(table, "roc_auc").startswith("ROC-AUC not defined")
 
     def test_when_shown_then_models_stand_beside_each_other_score_by_score(self, cells):
-        table = evaluation.evaluate_models({"a": cells, "b": cells}, draws=20)
-        shown = evaluation.for_display(table, ("tp", "accuracy"))
+        table = performance.evaluate_models({"a": cells, "b": cells}, draws=20)
+        shown = performance.for_display(table, ("tp", "accuracy"))
         assert shown["model"].tolist() == ["a", "b"] * 2
         assert shown["value"].str.fullmatch(r"\d+|0\.\d{3}").all()
 
 
 class TestParts:
     def test_when_counted_by_subject_then_the_worst_is_first(self, cells):
-        table = evaluation.by_subject(cells)
+        table = performance.by_subject(cells)
         assert table["accuracy"].is_monotonic_increasing
         assert table["cells"].sum() == 300
         worst = cells[cells["linked_subject"] == table["linked_subject"][0]]
@@ -144,9 +144,9 @@ class TestParts:
         assert table["accuracy"][0] == right.mean()
 
     def test_when_bins_are_compared_then_they_sum_to_the_calibration_error(self, cells):
-        table = evaluation.reliability(cells)
+        table = performance.reliability(cells)
         gap = (table["cells"] * (table["said"] - table["true"]).abs()).sum() / 300
-        assert gap == pytest.approx(evaluation.evaluate(cells, draws=2).loc["ece", "value"])
+        assert gap == pytest.approx(performance.evaluate(cells, draws=2).loc["ece", "value"])
 
 
 class TestThreshold:
@@ -157,43 +157,43 @@ class TestThreshold:
     @pytest.mark.parametrize("aim", ["balanced_accuracy", "weighted_f1", "accuracy", "f1", "mcc"])
     def test_when_chosen_then_no_other_threshold_is_better(self, validation, aim):
         def score(threshold):
-            found = bootstrap.score(sample(validation), threshold)
+            found = metrics.score(sample(validation), threshold)
             return found[metrics.NAMES.index(aim)]
 
-        best = score(evaluation.choose_threshold(validation, aim))
+        best = score(performance.choose_threshold(validation, aim))
         assert best >= max(map(score, validation["probability"])) - 1e-12
 
     def test_when_chosen_then_it_is_the_point_of_youden(self, validation):
         y, p = validation["label"] == "ALL", validation["probability"]
         fpr, tpr, _ = sk.roc_curve(y, p)
-        call = p > evaluation.choose_threshold(validation)
+        call = p > performance.choose_threshold(validation)
         found = sk.recall_score(y, call) + sk.recall_score(~y, ~call) - 1
         assert found == pytest.approx((tpr - fpr).max())
 
     @pytest.mark.parametrize("share", [0.5, 0.95, 1])
     def test_when_a_sensitivity_is_asked_then_it_is_just_reached(self, validation, share):
-        threshold = evaluation.choose_threshold(validation, sensitivity=share)
+        threshold = performance.choose_threshold(validation, sensitivity=share)
         sick = validation.loc[validation["label"] == "ALL", "probability"]
         assert (sick > threshold).mean() >= share
         assert (sick > sick[sick > threshold].min()).mean() < share
 
     def test_when_a_cell_has_probability_zero_then_all_can_still_be_called(self, validation):
         zero = validation.assign(probability=0.0)
-        threshold = evaluation.choose_threshold(zero, sensitivity=1)
+        threshold = performance.choose_threshold(zero, sensitivity=1)
         assert (zero["probability"] > threshold).all()
 
     def test_when_the_test_part_is_asked_then_it_is_refused(self, cells):
         with pytest.raises(ValueError, match="too good"):
-            evaluation.choose_threshold(cells, part="test")
+            performance.choose_threshold(cells, part="test")
 
     def test_when_one_class_is_there_then_it_is_refused(self, validation):
         with pytest.raises(ValueError, match="0 HEM cells"):
-            evaluation.choose_threshold(validation.query("label == 'ALL'"))
+            performance.choose_threshold(validation.query("label == 'ALL'"))
 
     @pytest.mark.parametrize("wrong", [{"aim": "roc_auc"}, {"sensitivity": 95}])
     def test_when_a_choice_is_unknown_then_it_is_refused(self, validation, wrong):
         with pytest.raises(ValueError, match="Received: aim="):
-            evaluation.choose_threshold(validation, **wrong)
+            performance.choose_threshold(validation, **wrong)
 
 
 class TestBaselines:
@@ -203,13 +203,13 @@ class TestBaselines:
         return table.assign(split=np.where(table.index < 200, "train", "test"))
 
     def test_when_the_class_is_guessed_then_it_is_the_share_in_training(self, split):
-        guess = evaluation.baselines(split, np.arange(300))["majority class"]
+        guess = baselines.baselines(split, np.arange(300))["majority class"]
         share = (split["label"][:200] == "ALL").mean()
         assert guess["probability"].unique() == [share]
-        assert evaluation.evaluate(guess, draws=5).loc["roc_auc", "value"] == 0.5
+        assert performance.evaluate(guess, draws=5).loc["roc_auc", "value"] == 0.5
 
     def test_when_area_tells_the_class_then_the_rule_finds_it(self, split):
         area = np.where(split["label"] == "ALL", 39_000, 33_000)
-        guess = evaluation.baselines(split, area)["area only"]
+        guess = baselines.baselines(split, area)["area only"]
         assert len(guess) == 100
-        assert evaluation.evaluate(guess, draws=5).loc["accuracy", "value"] == 1
+        assert performance.evaluate(guess, draws=5).loc["accuracy", "value"] == 1

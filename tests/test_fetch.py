@@ -15,8 +15,8 @@ import pytest
 import requests
 from kagglehub import http_resolver
 
-from helpers import fetch as fetching
-from helpers.fetch import PROVENANCE, fetch
+from helpers.data import official
+from helpers.data.official import PROVENANCE, fetch
 
 IMAGE = "training_data/fold_0/all/UID_1_1_1_all.bmp"
 
@@ -94,7 +94,7 @@ class TestTrouble:
         assert download == []
 
     def test_when_half_is_there_already_then_it_counts_for_the_disk(self, download, disk, tmp_path):
-        disk(fetching.DISK_NEEDED - 1000)
+        disk(official.DISK_NEEDED - 1000)
         (tmp_path / ".download").mkdir()
         (tmp_path / ".download" / "1.archive").write_bytes(bytes(1000))
         assert fetch(tmp_path).is_dir()

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from helpers import cnmc
-from helpers.images import map_files
+from helpers.data import image_files
+from helpers.data.image_files import map_files
 
 
 @pytest.fixture
@@ -25,44 +25,44 @@ def save(pixels: np.ndarray, path, **options) -> str:
 
 
 def digests(*paths: str) -> pd.DataFrame:
-    return cnmc.add_digests(pd.DataFrame({"path": list(paths)}))
+    return image_files.add_digests(pd.DataFrame({"path": list(paths)}))
 
 
 class TestToBmp:
     def test_when_written_then_another_library_reads_the_same(self, pixels):
         for shape in ((450, 450), (600, 600), (3, 5)):
             image = np.resize(pixels, (*shape, 3))
-            assert np.array_equal(Image.open(io.BytesIO(cnmc.to_bmp(image))), image)
+            assert np.array_equal(Image.open(io.BytesIO(image_files.to_bmp(image))), image)
 
     def test_when_written_then_the_size_is_the_published_one(self, pixels):
-        assert len(cnmc.to_bmp(pixels)) == 608_454
-        assert len(cnmc.to_bmp(np.zeros((600, 600, 3), np.uint8))) == 1_080_054
+        assert len(image_files.to_bmp(pixels)) == 608_454
+        assert len(image_files.to_bmp(np.zeros((600, 600, 3), np.uint8))) == 1_080_054
 
 
 class TestReadImage:
     @pytest.mark.parametrize("suffix", [".bmp", ".png"])
     def test_when_the_format_keeps_pixels_then_they_are_read(self, pixels, tmp_path, suffix):
         path = save(pixels, tmp_path / f"cell{suffix}")
-        assert np.array_equal(cnmc.read_image(path), pixels)
+        assert np.array_equal(image_files.read_image(path), pixels)
 
     def test_when_it_is_a_jpeg_then_it_is_nearly_the_image(self, tmp_path):
         smooth = np.tile(np.linspace(20, 99, 450, dtype=np.uint8)[:, None, None], (1, 450, 3))
-        read = cnmc.read_image(save(smooth, tmp_path / "cell.jpg", quality=95))
+        read = image_files.read_image(save(smooth, tmp_path / "cell.jpg", quality=95))
         assert np.abs(read.astype(int) - smooth).max() <= 2
 
     def test_when_it_is_of_the_final_set_then_the_middle_is_cut_out(self, pixels, tmp_path):
         large = np.zeros((600, 600, 3), np.uint8)
         large[75:525, 75:525] = pixels
-        assert np.array_equal(cnmc.read_image(save(large, tmp_path / "1.bmp")), pixels)
+        assert np.array_equal(image_files.read_image(save(large, tmp_path / "1.bmp")), pixels)
 
     def test_when_it_is_grey_then_it_gets_three_equal_channels(self, pixels, tmp_path):
-        read = cnmc.read_image(save(pixels[..., 0], tmp_path / "cell.bmp"))
+        read = image_files.read_image(save(pixels[..., 0], tmp_path / "cell.bmp"))
         assert all(np.array_equal(read[..., channel], pixels[..., 0]) for channel in range(3))
 
     def test_when_pixels_are_transparent_then_they_are_black(self, pixels, tmp_path):
         alpha = np.zeros((450, 450, 1), np.uint8)
         alpha[100:200, 100:200] = 255
-        read = cnmc.read_image(save(np.dstack([pixels, alpha]), tmp_path / "cell.png"))
+        read = image_files.read_image(save(np.dstack([pixels, alpha]), tmp_path / "cell.png"))
         assert np.array_equal(read, np.where(alpha == 255, pixels, 0))
 
 
@@ -70,7 +70,7 @@ WRONG = {
     "zero bytes": lambda whole: b"",
     "truncated": lambda whole: whole[: len(whole) // 2],
     "not an image": lambda whole: b"<html>404</html>" * 99,
-    "30 x 40": lambda whole: cnmc.to_bmp(np.zeros((40, 30, 3), np.uint8)),
+    "30 x 40": lambda whole: image_files.to_bmp(np.zeros((40, 30, 3), np.uint8)),
     "kind 'I;16'": lambda whole: _as_png(np.zeros((450, 450), np.uint16)),
 }
 
@@ -85,9 +85,11 @@ class TestBadFiles:
     @pytest.mark.parametrize("said", WRONG)
     def test_when_a_file_is_bad_then_reading_and_hashing_say_why(self, pixels, tmp_path, said):
         path = tmp_path / "cell.bmp"
-        path.write_bytes(WRONG[said](cnmc.to_bmp(pixels)))
-        for read in (cnmc.read_image, digests):
-            with pytest.raises(cnmc.ImageError, match=f"450 x 450.*Received: .*cell.*{said}"):
+        path.write_bytes(WRONG[said](image_files.to_bmp(pixels)))
+        for read in (image_files.read_image, digests):
+            with pytest.raises(
+                image_files.ImageError, match=f"450 x 450.*Received: .*cell.*{said}"
+            ):
                 read(str(path))
 
     @pytest.mark.parametrize("suffix", [".png", ".jpg"])
@@ -95,25 +97,27 @@ class TestBadFiles:
         path = tmp_path / f"cell{suffix}"
         save(pixels, path)
         path.write_bytes(path.read_bytes()[:20_000])
-        with pytest.raises(cnmc.ImageError, match="truncated"):
-            cnmc.read_image(path)
+        with pytest.raises(image_files.ImageError, match="truncated"):
+            image_files.read_image(path)
 
     def test_when_a_file_is_missing_then_it_is_named(self, tmp_path):
         with pytest.raises(FileNotFoundError, match=r"cell\.bmp"):
-            cnmc.read_image(tmp_path / "cell.bmp")
+            image_files.read_image(tmp_path / "cell.bmp")
 
 
 class TestDigests:
     def test_when_it_is_a_training_image_then_both_are_the_digest_of_the_file(
         self, pixels, tmp_path
     ):
-        (tmp_path / "cell.bmp").write_bytes(cnmc.to_bmp(pixels))
+        (tmp_path / "cell.bmp").write_bytes(image_files.to_bmp(pixels))
         row = digests(str(tmp_path / "cell.bmp")).iloc[0]
-        assert row["sha256"] == row["pixels"] == hashlib.sha256(cnmc.to_bmp(pixels)).hexdigest()
+        assert (
+            row["sha256"] == row["pixels"] == hashlib.sha256(image_files.to_bmp(pixels)).hexdigest()
+        )
 
     def test_when_headers_and_formats_differ_then_equal_pixels_are_found(self, pixels, tmp_path):
         """The preliminary images have a header of 138 bytes, the final ones a border."""
-        plain, large = cnmc.to_bmp(pixels), np.zeros((600, 600, 3), np.uint8)
+        plain, large = image_files.to_bmp(pixels), np.zeros((600, 600, 3), np.uint8)
         large[75:525, 75:525] = pixels
         longer = plain[:10] + (138).to_bytes(4, "little") + plain[14:54] + bytes(84) + plain[54:]
         (tmp_path / "long.bmp").write_bytes(longer)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from helpers import kernels
+from helpers.training import hardware
 
 LAYERS = keras.layers
 
@@ -43,14 +43,14 @@ def _step(model: keras.Model, training: bool) -> list[np.ndarray]:
 @pytest.mark.parametrize("options", [{}, {"scale": False}, {"center": False}, {"trainable": False}])
 def test_when_normalised_in_one_pass_then_all_is_as_keras_computes_it(training, options):
     stock, fast = _network(**options), _network(**options)
-    assert kernels.use_fast_kernels(fast) == 1
+    assert hardware.use_fast_kernels(fast) == 1
     for theirs, ours in zip(_step(stock, training), _step(fast, training), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=2e-4)
 
 
 def test_when_called_then_it_is_the_fused_operation_that_computes():
     model = _network()
-    kernels.use_fast_kernels(model)
+    hardware.use_fast_kernels(model)
     for training in (True, False):
         call = tf.function(lambda x, training=training: model(x, training=training))
         graph = call.get_concrete_function(tf.TensorSpec((6, 5, 4, 3))).graph
@@ -62,7 +62,7 @@ def test_when_fitted_then_history_and_weights_are_as_with_keras():
     for fast in (False, True):
         model = keras.Sequential([_network(), LAYERS.Flatten(), LAYERS.Dense(1)])
         model.set_weights([np.full(w.shape, 0.5) for w in model.get_weights()])
-        assert kernels.use_fast_kernels(model) == 1 if fast else True
+        assert hardware.use_fast_kernels(model) == 1 if fast else True
         model.compile("sgd", "mse")
         kept = model.fit(_images() / 10, np.arange(6.0), 3, epochs=2, shuffle=False, verbose=0)
         histories.append(kept.history["loss"])
@@ -75,7 +75,7 @@ def test_when_fitted_then_history_and_weights_are_as_with_keras():
 def test_when_made_fast_then_layer_and_file_are_those_of_keras(tmp_path):
     stock, fast = _network(name="bn"), _network(name="bn")
     before = [v.path for v in fast.variables]
-    kernels.use_fast_kernels(fast)
+    hardware.use_fast_kernels(fast)
     assert fast.layers[0].get_config() == stock.layers[0].get_config()
     assert [v.path for v in fast.variables] == before
     fast.save(tmp_path / "model.keras")
@@ -87,7 +87,7 @@ def test_when_made_fast_then_layer_and_file_are_those_of_keras(tmp_path):
 
 def test_when_copied_then_the_copy_has_its_own_statistics():
     model = _network()
-    kernels.use_fast_kernels(model)
+    hardware.use_fast_kernels(model)
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
     before = model.get_weights()
@@ -101,12 +101,12 @@ def test_when_copied_then_the_copy_has_its_own_statistics():
     "options", [{"axis": 1}, {"renorm": True}, {"synchronized": True}, {"dtype": "mixed_bfloat16"}]
 )
 def test_when_the_operation_cannot_do_it_then_the_layer_stays_as_it_is(options):
-    assert kernels.use_fast_kernels(_network(**options)) == 0
+    assert hardware.use_fast_kernels(_network(**options)) == 0
 
 
 def test_when_there_is_one_value_per_channel_then_no_statistic_becomes_nan():
     model = keras.Sequential([keras.Input((1, 1, 3)), LAYERS.BatchNormalization()])
-    kernels.use_fast_kernels(model)
+    hardware.use_fast_kernels(model)
     model(tf.ones((1, 1, 1, 3)), training=True)
     assert np.isfinite(np.concatenate(model.get_weights())).all()
 
@@ -114,7 +114,7 @@ def test_when_there_is_one_value_per_channel_then_no_statistic_becomes_nan():
 def test_when_networks_are_nested_then_the_inner_ones_are_made_fast_too():
     first = keras.Input((5, 4, 3))
     nested = keras.Model(first, LAYERS.BatchNormalization()(_network()(first)))
-    assert kernels.use_fast_kernels(nested) == 2
+    assert hardware.use_fast_kernels(nested) == 2
     again = keras.Model(nested.input, nested.layers[2](nested.layers[1](nested.input)))
     np.testing.assert_allclose(again(_images()), nested(_images()))
 
@@ -122,7 +122,7 @@ def test_when_networks_are_nested_then_the_inner_ones_are_made_fast_too():
 def _after_three_steps(fast: bool, **options) -> list[np.ndarray]:
     optimizer = keras.optimizers.SGD(0.01, **options)
     if fast:
-        assert kernels.use_fast_steps(optimizer)
+        assert hardware.use_fast_steps(optimizer)
     variable = keras.Variable(np.linspace(-1, 1, 7, dtype="float32"))
     optimizer.build([variable])
     for step in (1.0, -2.0, 0.5):
@@ -142,13 +142,13 @@ def test_when_sgd_steps_in_one_pass_then_weights_and_momentum_are_as_with_keras(
 @pytest.mark.parametrize("make", [keras.optimizers.SGD, keras.optimizers.Adam])
 def test_when_an_optimizer_has_no_fused_step_then_it_stays_as_it_is(make):
     optimizer = make(0.01)
-    assert not kernels.use_fast_steps(optimizer)
+    assert not hardware.use_fast_steps(optimizer)
     assert "update_step" not in vars(optimizer)
 
 
 def _graph_of_a_training(make) -> weakref.ref:
     optimizer, variable = make(0.01), keras.Variable([1.0, 2.0])
-    kernels.keep_on_one_device(optimizer)
+    hardware.keep_on_one_device(optimizer)
     optimizer.build([variable])
     step = tf.function(lambda: optimizer.apply([tf.constant([1.0, 1.0])], [variable]))
     step()

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from cnmc_tree import build_tree
 
-from helpers import cnmc, splits
-from helpers.listing import COLUMNS
+from helpers.data import cnmc, duplicates, image_files
+from helpers.data.cnmc import COLUMNS
 
 NAMES = ["UID_1_2_1_all", "UID_1_10_1_all", "UID_h3_1_1_hem", "UID_H10_1_2_hem"]
 LISTING = Path(__file__).resolve().parents[2] / "shared" / "cnmc" / "listing.csv.gz"
@@ -176,7 +176,9 @@ class TestFullSize:
         }
 
     def test_when_subjects_are_linked_then_there_are_66_and_106_pairs(self, root):
-        trained = cnmc.add_digests(cnmc.index(root))
-        final = cnmc.add_digests(cnmc.index(root, "final"))
-        assert splits.link_subjects(trained)["linked_subject"].nunique() == 66
-        assert len(splits.find_duplicates(trained)) + len(splits.find_duplicates(final)) == 106
+        trained = image_files.add_digests(cnmc.index(root))
+        final = image_files.add_digests(cnmc.index(root, "final"))
+        assert duplicates.link_subjects(trained)["linked_subject"].nunique() == 66
+        assert (
+            len(duplicates.find_duplicates(trained)) + len(duplicates.find_duplicates(final)) == 106
+        )

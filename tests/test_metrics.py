@@ -8,8 +8,8 @@ from judged import judged
 from sklearn import metrics as sk
 from sklearn.calibration import calibration_curve
 
-from helpers import bootstrap, metrics
-from helpers.predictions import sample
+from helpers.evaluation import metrics
+from helpers.evaluation.performance import sample
 
 PEERS = {
     "accuracy": lambda y, call, p: sk.accuracy_score(y, call),
@@ -54,7 +54,7 @@ def one(*rows, threshold=0.5):
 @pytest.mark.parametrize("name", metrics.NAMES)
 def test_when_cells_are_scored_then_scikit_learn_agrees(name, table, threshold):
     y, p = (table["label"] == "ALL").to_numpy(int), table["probability"].to_numpy()
-    found = dict(zip(metrics.NAMES, bootstrap.score(sample(table), threshold), strict=True))
+    found = dict(zip(metrics.NAMES, metrics.score(sample(table), threshold), strict=True))
     if name == "precision" and not (p > threshold).any():
         pytest.skip("not defined")
     assert found[name] == pytest.approx(PEERS[name](y, p > threshold, p), abs=1e-12)

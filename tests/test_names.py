@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from helpers.names import parse_name, place_of, read_labels
+from helpers.data.cnmc import parse_name, place_of, read_labels
 
 LABELS = "C-NMC_test_prelim_phase_data_labels.csv"
 

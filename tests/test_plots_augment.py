@@ -5,9 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import cnmc, crop
-from helpers.plots import augment as figures
-from helpers.plots import crop as crop_figures
+from helpers.augment import crop
+from helpers.data import image_files
+from helpers.plots import augment
 
 ORIGIN = "made up in a test"
 
@@ -26,7 +26,7 @@ def paths(tmp_path):
     for radius in (60, 150):
         image = (np.hypot(rows, columns) < radius)[..., None] * np.full(3, 70, np.uint8)
         found.append(str(tmp_path / f"{radius}.bmp"))
-        (tmp_path / f"{radius}.bmp").write_bytes(cnmc.to_bmp(image))
+        (tmp_path / f"{radius}.bmp").write_bytes(image_files.to_bmp(image))
     return found
 
 
@@ -36,14 +36,14 @@ def panels(fig):
 
 class TestCrop:
     def test_when_squares_are_drawn_then_they_have_the_sides_asked(self, paths):
-        fig = crop_figures.crop_squares(paths, (256, 400), ["a", "b"], ORIGIN)
+        fig = augment.crop_squares(paths, (256, 400), ["a", "b"], ORIGIN)
         for ax in panels(fig):
             assert [p.get_width() for p in ax.patches] == [256, 400]
             assert {p.get_x() + p.get_width() / 2 for p in ax.patches} == {224.5}
 
     def test_when_a_crop_cuts_then_the_lost_pixels_are_coloured(self, paths):
-        fig = crop_figures.cut_cells(paths, 256, ["a", "b"], ORIGIN)
-        colour = crop_figures._rgb(crop_figures.LOST["nucleus"])
+        fig = augment.cut_cells(paths, 256, ["a", "b"], ORIGIN)
+        colour = augment._rgb(augment.LOST["nucleus"])
         lost = [(ax.images[0].get_array() == colour).all(axis=2).sum() for ax in panels(fig)]
         measured = crop.survey(pd.DataFrame({"path": paths}), [256])
         assert lost == measured["nucleus_cut"].tolist()
@@ -51,7 +51,7 @@ class TestCrop:
 
     def test_when_cuts_are_summarised_then_each_kind_has_its_line(self, paths):
         summary = crop.summarise(crop.survey(pd.DataFrame({"path": paths}), [256, 400]))
-        fig = crop_figures.crop_cuts(summary, ORIGIN)
+        fig = augment.crop_cuts(summary, ORIGIN)
         (ax,) = fig.axes
         drawn = {line.get_label(): list(line.get_ydata()) for line in ax.lines}
         assert drawn["anything"] == drawn["nucleus"] == [50, 0]
@@ -59,11 +59,11 @@ class TestCrop:
 
     def test_when_images_stand_in_a_row_then_each_has_its_name(self):
         pixels = np.full((8, 8, 3), 100)
-        fig = crop_figures.image_row({"large": pixels, "small": pixels[::2]}, "Two", ORIGIN)
+        fig = augment.image_row({"large": pixels, "small": pixels[::2]}, "Two", ORIGIN)
         assert [ax.get_title() for ax in panels(fig)] == ["large", "small"]
 
     def test_when_an_image_is_brightened_then_nothing_overflows(self):
-        bright = crop_figures.brighten(np.array([0, 100, 255]))
+        bright = augment.brighten(np.array([0, 100, 255]))
         assert bright.tolist() == [0, 160, 255]
         assert bright.dtype == np.uint8
 
@@ -71,7 +71,7 @@ class TestCrop:
 class TestAugment:
     def test_when_copies_stand_beside_originals_then_columns_say_which(self):
         rows = [[np.full((4, 4, 3), n) for n in range(3)]] * 2
-        fig = figures.beside(rows, "Copies", ORIGIN)
+        fig = augment.beside(rows, "Copies", ORIGIN)
         assert [ax.get_title() for ax in fig.axes[:3]] == ["original", "copy 1", "copy 2"]
         assert len(panels(fig)) == 6
 
@@ -79,13 +79,13 @@ class TestAugment:
         done = pd.DataFrame(
             {"asked": [0.5, 0.5], "way": ["a", "b"], "done": [0.55, 0.5], "tries": 1000}
         )
-        (ax,) = figures.asked_and_done(done, ORIGIN).axes
+        (ax,) = augment.asked_and_done(done, ORIGIN).axes
         heights = [box[0].get_ydata()[0] for box in ax.containers]
         assert heights == pytest.approx([5, 0])
 
     def test_when_sizes_grow_then_every_operation_has_its_line_of_dots(self):
         grown = pd.DataFrame({"operation": ["turn", "turn", "flip"], "growth": [1.1, 1.4, 1.0]})
-        (ax,) = figures.growth(grown, 1.17, ORIGIN).axes
+        (ax,) = augment.growth(grown, 1.17, ORIGIN).axes
         assert [len(dots.get_offsets()) for dots in ax.collections] == [2, 1]
         assert [t.get_text() for t in ax.get_yticklabels()] == ["turn\n(n=2)", "flip\n(n=1)"]
 
@@ -94,11 +94,11 @@ class TestAugment:
             [("train", "ALL", None)] * 3 + [("train", "ALL", "x")] * 2 + [("test", "HEM", None)],
             columns=["split", "label", "source"],
         )
-        (ax,) = figures.balance(table, ORIGIN).axes
+        (ax,) = augment.balance(table, ORIGIN).axes
         assert [text.get_text() for text in ax.texts] == ["5", "0", "0", "1"]
         assert [bar.get_height() for bar in ax.patches[:2]] == [3, 2]
 
     def test_when_a_batch_is_shown_then_titles_name_class_and_number(self):
-        fig = figures.batch_grid(np.zeros((12, 4, 4, 3)), np.arange(12) % 2, "Batch", ORIGIN)
+        fig = augment.batch_grid(np.zeros((12, 4, 4, 3)), np.arange(12) % 2, "Batch", ORIGIN)
         titles = [ax.get_title() for ax in panels(fig)]
         assert titles == ["HEM 0", "ALL 1"] * 6

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import studies
+from helpers.evaluation import comparisons
 from helpers.plots import PALETTE, beyond
 
 ORIGIN = "made up"
@@ -23,7 +23,7 @@ def _close():
 def compared(**variants):
     rows = [(v, seed, x) for v, values in variants.items() for seed, x in enumerate(values)]
     scores = pd.DataFrame(rows, columns=["variant", "seed", "roc_auc"])
-    return studies.compare(scores, "base")
+    return comparisons.compare_studies(scores, "base")
 
 
 def test_when_effects_are_drawn_then_each_has_its_interval_and_the_colour_of_its_verdict():
@@ -44,7 +44,7 @@ def test_when_there_is_one_draw_then_effects_are_points_without_an_interval():
 
 
 def test_when_questions_are_collected_then_their_names_are_on_the_axis():
-    summary = studies.adjust({"one": compared(base=[0.7, 0.8], other=[0.8, 0.8])})
+    summary = comparisons.adjust({"one": compared(base=[0.7, 0.8], other=[0.8, 0.8])})
     ax = beyond.effects(summary, "its baseline", ORIGIN).axes[0]
     assert ax.get_yticklabels()[0].get_text() == "one: other"
 

@@ -9,9 +9,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from helpers import quick
-from helpers.plots import CLASS_COLOURS
-from helpers.plots import dataset as figures
+from helpers.evaluation import baselines
+from helpers.plots import CLASS_COLOURS, dataset
 
 ORIGIN = "planted cells"
 
@@ -34,44 +33,44 @@ def table(tmp_path) -> pd.DataFrame:
 
 
 def test_when_cells_are_shown_then_all_are_and_the_answers_can_be_kept_back(table):
-    shown, hidden = (figures.cell_grid(table, "t", ORIGIN, columns=3, reveal=r) for r in (1, 0))
+    shown, hidden = (dataset.cell_grid(table, "t", ORIGIN, columns=3, reveal=r) for r in (1, 0))
     assert [ax.images[0].get_array()[0, 0, 0] for ax in shown.axes[:5]] == [1, 2, 3, 4, 5]
     assert shown.axes[3].get_title() == "HEM · subject H1"
     assert [ax.get_title() for ax in hidden.axes] == ["1", "2", "3", "4", "5", ""]
 
 
 def test_when_subjects_are_counted_then_bars_are_their_sizes(table):
-    fig = figures.subject_sizes(table, ORIGIN)
+    fig = dataset.subject_sizes(table, ORIGIN)
     heights = [[bar.get_height() for bar in ax.patches] for ax in fig.axes]
     assert heights == [[2, 1], [2]]
     assert mpl.colors.to_hex(fig.axes[1].patches[0].get_facecolor()) == CLASS_COLOURS["HEM"].lower()
 
 
 def test_when_area_is_drawn_then_the_legend_has_the_sample_sizes(table):
-    fig = figures.area_by_class(table, np.arange(5) * 1000.0, ORIGIN)
+    fig = dataset.area_by_class(table, np.arange(5) * 1000.0, ORIGIN)
     assert [t.get_text() for t in fig.axes[0].get_legend().texts] == ["ALL (n=3)", "HEM (n=2)"]
 
 
 def test_when_a_subject_is_on_two_sides_then_its_bar_and_the_title_say_so(table):
-    fig = figures.sides({"naive": table}, ORIGIN)
+    fig = dataset.sides({"naive": table}, ORIGIN)
     assert fig.axes[0].get_title() == "naive: 1 of 3 subjects on more than one side"
     assert sorted(bar.get_height() for bar in fig.axes[0].patches) == [0, 0, 0.5, 0.5, 1, 1]
 
 
 def test_when_twins_are_shown_then_each_pair_is_one_above_the_other(table):
     pairs = pd.DataFrame({"path": table["path"][:2], "path_twin": table["path"][3:].to_numpy()})
-    fig = figures.twins(pairs, "t", ORIGIN)
+    fig = dataset.twins(pairs, "t", ORIGIN)
     titles = [ax.get_title() for ax in fig.axes]
     assert titles == ["cell_0", "cell_1", "cell_3", "cell_4"]
     with pytest.raises(ValueError, match="no pairs"):
-        figures.twins(pairs.head(0), "t", ORIGIN)
+        dataset.twins(pairs.head(0), "t", ORIGIN)
 
 
 def test_when_the_gap_is_drawn_then_both_panels_name_their_origin():
     scores = pd.DataFrame(
         {"split": ["a", "b"] * 2, "rule": "r", "seed": [0, 0, 1, 1], "score": [0.9, 0.5, 0.7, 0.5]}
     )
-    fig = figures.leak_gap(quick.summarise(scores), quick.published_gap(), ORIGIN)
+    fig = dataset.leak_gap(baselines.summarise(scores), baselines.published_gap(), ORIGIN)
     left, right = fig.axes
     assert [c.lines[0].get_ydata()[0] for c in left.containers] == pytest.approx([0.8, 0.5])
     assert "real C-NMC 2019" in right.get_title()
@@ -81,6 +80,6 @@ def test_when_the_gap_is_drawn_then_both_panels_name_their_origin():
 def test_when_near_pairs_are_drawn_then_each_is_counted_in_its_kind():
     near = pd.DataFrame({"distance": [0, 0.1, 0.1], "identical": [True, False, False]})
     near = near.assign(subject=["1", "1", "2"], subject_twin=["2", "1", "3"])
-    fig = figures.near_distances(near, ORIGIN)
+    fig = dataset.near_distances(near, ORIGIN)
     texts = [t.get_text() for t in fig.axes[0].get_legend().texts]
     assert texts == ["identical (n=1)", "same subject (n=1)", "two subjects (n=1)"]

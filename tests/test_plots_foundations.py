@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from helpers.plots import foundations as figures
+from helpers.plots import foundations
 
 ORIGIN = "planted numbers"
 
@@ -24,7 +24,9 @@ def bowl(w):
 def test_when_cells_are_drawn_then_each_is_in_its_class_and_the_border_at_one_half():
     points = np.array([[-1.0, 0], [1, 0], [2, 1]])
     judges = {"cells": None, "model": lambda p: 1 / (1 + np.exp(-p[:, 0]))}
-    fig = figures.plane(points, np.array(["HEM", "ALL", "ALL"]), judges, ("a", "b"), "t", ORIGIN)
+    fig = foundations.plane(
+        points, np.array(["HEM", "ALL", "ALL"]), judges, ("a", "b"), "t", ORIGIN
+    )
     assert [len(dots.get_offsets()) for dots in fig.axes[0].collections] == [2, 1]
     border = fig.axes[1].collections[0].get_paths()[0].vertices
     assert np.allclose(border[:, 0], 0, atol=1e-2)
@@ -32,7 +34,7 @@ def test_when_cells_are_drawn_then_each_is_in_its_class_and_the_border_at_one_ha
 
 def test_when_a_walk_is_drawn_then_its_steps_and_the_star_are_where_they_are():
     walk = np.array([[2.0, 2], [1, 1], [0, 0.5]])
-    fig = figures.descents(bowl, {"walk": walk}, np.zeros(2), ("v", "w"), "t", ORIGIN)
+    fig = foundations.descents(bowl, {"walk": walk}, np.zeros(2), ("v", "w"), "t", ORIGIN)
     drawn, star = fig.axes[0].lines
     assert np.array_equal(drawn.get_xydata(), walk)
     assert star.get_xydata().tolist() == [[0, 0]]
@@ -40,38 +42,40 @@ def test_when_a_walk_is_drawn_then_its_steps_and_the_star_are_where_they_are():
 
 def test_when_walks_start_apart_then_all_starts_are_in_view():
     walks = {"near": np.array([[1.0, 0], [0, 0]]), "far": np.array([[-5.0, 3], [0, 0]])}
-    fig = figures.descents(bowl, walks, np.zeros(2), ("v", "w"), "t", ORIGIN)
+    fig = foundations.descents(bowl, walks, np.zeros(2), ("v", "w"), "t", ORIGIN)
     assert fig.axes[1].get_xlim()[0] < -5
     assert fig.axes[0].get_xlim() == fig.axes[1].get_xlim()
 
 
 def test_when_curves_repeat_then_the_line_is_their_median():
     y = np.array([[1.0, 2], [3, 4], [8, 9]])
-    fig = figures.spread({"a": (np.arange(2), y)}, "t", ORIGIN, xlabel="x", ylabel="y")
+    fig = foundations.spread({"a": (np.arange(2), y)}, "t", ORIGIN, xlabel="x", ylabel="y")
     assert fig.axes[0].lines[0].get_ydata().tolist() == [3, 4]
     assert fig.axes[0].get_legend() is None
 
 
 def test_when_a_name_misses_in_a_panel_then_it_keeps_its_colour_in_the_other():
     curve = (np.arange(2), np.arange(2))
-    fig = figures.lines({"p": {"a": curve, "b": curve}, "q": {"b": curve}}, "t", ORIGIN, "x", "y")
+    fig = foundations.lines(
+        {"p": {"a": curve, "b": curve}, "q": {"b": curve}}, "t", ORIGIN, "x", "y"
+    )
     assert fig.axes[1].lines[0].get_color() == fig.axes[0].lines[1].get_color()
 
 
 def test_when_a_picture_is_signed_then_zero_is_in_the_middle_of_the_colours():
-    fig = figures.maps({"signed": np.array([[-1.0, 3]]), "grey": np.ones((2, 2))}, "t", ORIGIN)
+    fig = foundations.maps({"signed": np.array([[-1.0, 3]]), "grey": np.ones((2, 2))}, "t", ORIGIN)
     assert fig.axes[0].images[0].get_clim() == (-3, 3)
     assert fig.axes[1].images[0].get_clim()[0] == 0
 
 
 def test_when_numbers_are_written_then_none_is_minus_zero():
-    fig = figures.maps({"p": np.array([[-0.0, 5]])}, "t", ORIGIN, numbers="{:.0f}")
+    fig = foundations.maps({"p": np.array([[-0.0, 5]])}, "t", ORIGIN, numbers="{:.0f}")
     assert [text.get_text() for text in fig.axes[0].texts] == ["0", "5"]
 
 
 def test_when_a_network_is_drawn_then_each_node_has_its_value_and_gradient():
     layers = {"in": np.array([1.0, -2]), "out": np.array([0.5])}
-    fig = figures.network(layers, [np.array([0.1, 0.2]), np.array([-0.3])], "t", ORIGIN)
+    fig = foundations.network(layers, [np.array([0.1, 0.2]), np.array([-0.3])], "t", ORIGIN)
     shown = [text.get_text() for text in fig.axes[0].texts]
     assert shown == ["in", "+1.00", "+0.10", "-2.00", "+0.20", "out", "+0.50", "-0.30"]
     assert len(fig.axes[0].lines) == 2

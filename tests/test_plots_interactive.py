@@ -7,11 +7,11 @@ import pytest
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 
-from helpers.plots import interactive
+from helpers.plots import foundations
 
 CODE = """
 from helpers.plots import new_figure
-from helpers.plots.interactive import explore
+from helpers.plots.foundations import explore
 def draw(values):
     return new_figure("t", "o", ncols=len(values))[0]
 explore(draw, [0.1, 2.0, 30.0], "rate", "Three panels.", start=1)
@@ -22,12 +22,12 @@ explore(draw, [0.1, 2.0, 30.0], "rate", "Three panels.", start=1)
 def drawn(monkeypatch):
     """Keeps what is drawn and shown instead of displaying it."""
     seen = []
-    monkeypatch.setattr(interactive, "show", lambda fig, alt: seen.append((fig, alt)))
+    monkeypatch.setattr(foundations, "show", lambda fig, alt: seen.append((fig, alt)))
     return seen
 
 
 def test_when_nobody_is_there_then_all_values_are_shown_at_once(drawn):
-    interactive.explore(list, [1, 2, 3], "rate", "Three panels.")
+    foundations.explore(list, [1, 2, 3], "rate", "Three panels.")
     assert drawn == [([1, 2, 3], "Three panels.")]
 
 
@@ -35,9 +35,9 @@ def test_when_somebody_is_there_then_one_value_is_shown_and_the_slider_moves_it(
     import ipywidgets
 
     made = []
-    monkeypatch.setattr(interactive, "is_live", lambda: True)
+    monkeypatch.setattr(foundations, "is_live", lambda: True)
     monkeypatch.setattr(ipywidgets, "interact", lambda f, value: made.append((f, value)))
-    interactive.explore(list, [0.5, 1.0], "rate", "A panel.", start=1)
+    foundations.explore(list, [0.5, 1.0], "rate", "A panel.", start=1)
     (redraw, slider), *_ = made
     assert slider.value == 1.0
     redraw(0.5)

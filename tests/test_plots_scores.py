@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from judged import judged
 
-from helpers import evaluation, published
-from helpers.plots import judging, scores
+from helpers.evaluation import baselines, comparisons, performance
+from helpers.plots import scores
 
 ORIGIN = "made-up cells"
 
@@ -38,7 +38,7 @@ def texts(ax):
 
 
 def test_when_scores_are_drawn_then_both_intervals_are(models):
-    table = evaluation.evaluate_models(models, draws=50)
+    table = performance.evaluate_models(models, draws=50)
     ax = scores.forest(table, ORIGIN).axes[0]
     ends = [path.vertices[:, 0] for path in ax.collections[0].get_paths()]
     low_high = table.xs("accuracy", level="metric")[["low", "high"]].to_numpy()
@@ -47,7 +47,7 @@ def test_when_scores_are_drawn_then_both_intervals_are(models):
 
 
 def test_when_there_is_no_interval_then_the_score_is_still_drawn(few):
-    table = evaluation.evaluate_models({"few": few}, draws=5)
+    table = performance.evaluate_models({"few": few}, draws=5)
     fig = scores.forest(table, ORIGIN)
     fig.canvas.draw()
     assert len(fig.axes[0].collections[-1].get_offsets()) == 1
@@ -55,7 +55,7 @@ def test_when_there_is_no_interval_then_the_score_is_still_drawn(few):
 
 def test_when_counts_are_drawn_then_they_are_those_of_the_table(models):
     axes = scores.confusion(models, ORIGIN).axes
-    found = evaluation.evaluate(models["one"], draws=1)["value"]
+    found = performance.evaluate(models["one"], draws=1)["value"]
     shown = [text.split("\n")[0] for text in texts(axes[0])]
     assert shown == [f"{found[name]:.0f}" for name in ("tn", "fp", "fn", "tp")]
     assert texts(axes[1])[2] == "0\n0%"
@@ -74,7 +74,7 @@ def test_when_curves_are_drawn_then_each_model_has_both(models):
 
 def test_when_calibration_is_drawn_then_the_points_are_the_bins(models):
     ax = scores.reliability(models, ORIGIN).axes[0]
-    table = evaluation.reliability(models["one"])
+    table = performance.reliability(models["one"])
     np.testing.assert_allclose(ax.lines[1].get_xydata(), table[["said", "true"]])
 
 
@@ -86,8 +86,8 @@ def test_when_subjects_are_drawn_then_each_is_a_dot(models):
 def test_when_pairs_are_drawn_then_clear_ones_are_filled(models):
     cells = models["one"]
     best = cells.assign(probability=np.where(cells["label"] == "ALL", 0.9, 0.1))
-    table = evaluation.compare({"best": best, "same": best, **models})
-    ax = judging.differences(table, ORIGIN).axes[0]
+    table = comparisons.compare({"best": best, "same": best, **models})
+    ax = scores.differences(table, ORIGIN).axes[0]
     clear = (table["p_subjects_holm"] < 0.05).sum()
     assert 0 < clear < len(table)
     assert len(ax.collections[1].get_offsets()) == clear
@@ -95,7 +95,7 @@ def test_when_pairs_are_drawn_then_clear_ones_are_filled(models):
 
 def test_when_the_operating_point_is_drawn_then_it_is_in_both_parts(models):
     cells = models["one"]
-    axes = judging.operating_point(cells, cells, {"chosen": 0.4}, ORIGIN).axes
+    axes = scores.operating_point(cells, cells, {"chosen": 0.4}, ORIGIN).axes
     assert [ax.lines[2].get_xdata()[0] for ax in axes] == [0.4, 0.4]
     sick = cells[cells["label"] == "ALL"]
     assert axes[1].lines[0].get_ydata()[100] == (sick["probability"] > 0.5).mean()
@@ -105,14 +105,14 @@ def test_when_costs_are_drawn_then_each_network_is_named():
     columns = ["model", "seconds", "parameters", "value", "low", "high"]
     rows = [("a", 3.0, 1e6, 0.8, 0.7, 0.9), ("b", 9.0, 2e6, 0.9, np.nan, np.nan)]
     table = pd.DataFrame(rows, columns=columns)
-    ax = judging.cost(table, ORIGIN, "CPU").axes[0]
+    ax = scores.cost(table, ORIGIN, "CPU").axes[0]
     named = [text.get_text() for text in ax.get_legend().get_texts()]
     assert named == ["a: 1.0 M weights", "b: 2.0 M weights"]
 
 
 def test_when_published_scores_are_drawn_then_each_protocol_has_its_panel():
-    table = published.published_results()
-    fig = judging.published(table)
+    table = baselines.published_results()
+    fig = scores.published(table)
     assert len(fig.axes) == table["protocol"].nunique() == 3
     drawn = sum(len(dots.get_offsets()) for ax in fig.axes for dots in ax.collections)
     assert drawn == len(table)
@@ -121,7 +121,7 @@ def test_when_published_scores_are_drawn_then_each_protocol_has_its_panel():
 @pytest.mark.parametrize("count", [1, 5])
 def test_when_mistakes_are_drawn_then_each_has_its_map(count):
     images = np.full((count, 8, 8, 3), 60.0)
-    fig = judging.mistakes(images, images[..., 0] / 60, ["cell"] * count, "Mistakes", ORIGIN)
+    fig = scores.mistakes(images, images[..., 0] / 60, ["cell"] * count, "Mistakes", ORIGIN)
     assert len(fig.axes) == 2 * count + 1
 
 

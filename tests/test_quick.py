@@ -11,7 +11,7 @@ from PIL import Image
 from sklearn.dummy import DummyClassifier
 from sklearn.neighbors import KNeighborsClassifier
 
-from helpers import quick
+from helpers.evaluation import baselines
 
 
 @pytest.fixture
@@ -28,48 +28,48 @@ def table(tmp_path: Path) -> pd.DataFrame:
 
 
 def test_when_measured_then_the_area_counts_what_is_not_black(table):
-    assert list(quick.nucleus_area(table)) == [10_000, 40_000, 90_000, 160_000]
+    assert list(baselines.nucleus_area(table)) == [10_000, 40_000, 90_000, 160_000]
 
 
 def test_when_shrunk_then_every_pixel_is_the_mean_of_those_it_covers(table):
-    small = quick.thumbnails(table, size=9)
+    small = baselines.thumbnails(table, size=9)
     assert small.shape == (4, 9, 9, 3)
     assert (small[0, :2, :2] == 10).all()
     assert not small[0, 2:, 2:].any()
-    assert quick.thumbnails(table, size=1)[3, 0, 0, 0] == pytest.approx(
+    assert baselines.thumbnails(table, size=1)[3, 0, 0, 0] == pytest.approx(
         40 * (400 / 450) ** 2, abs=1
     )
 
 
 def test_when_the_size_is_no_size_then_it_is_refused(table):
     with pytest.raises(ValueError, match="Received: size=0"):
-        quick.thumbnails(table, size=0)
+        baselines.thumbnails(table, size=0)
 
 
 def test_when_scored_then_it_is_the_weighted_f1_of_the_test_rows(table):
     # Trained on HEM and ALL, tested on HEM and ALL; always ALL: F1 of 2/3 and 0, equal weights.
     model = DummyClassifier(strategy="constant", constant="ALL")
-    assert quick.quick_score(table, np.zeros(4), model) == pytest.approx(1 / 3)
-    assert quick.quick_score(table, np.array([0, 0, 1, 1]), KNeighborsClassifier(1)) == 1
+    assert baselines.quick_score(table, np.zeros(4), model) == pytest.approx(1 / 3)
+    assert baselines.quick_score(table, np.array([0, 0, 1, 1]), KNeighborsClassifier(1)) == 1
 
 
 def test_when_judged_then_the_test_rows_carry_the_guess(table):
-    judged = quick.judge(table, np.array([0, 0, 1, 1]), KNeighborsClassifier(1))
+    judged = baselines.judge(table, np.array([0, 0, 1, 1]), KNeighborsClassifier(1))
     assert judged["path"].tolist() == table["path"][[1, 3]].tolist()
     assert judged["probability"].tolist() == [0.0, 1.0]  # HEM, ALL
 
 
 def test_when_features_do_not_match_then_it_is_refused(table):
     with pytest.raises(ValueError, match="Received: 3 rows"):
-        quick.quick_score(table, np.zeros(3), DummyClassifier())
+        baselines.quick_score(table, np.zeros(3), DummyClassifier())
 
 
 def test_when_repeated_then_the_summary_has_each_rule_and_split_once(table):
     rules = {"by value": (np.array([0, 0, 1, 1]), KNeighborsClassifier(1))}
     turned = table.assign(label=table["label"].to_numpy()[[1, 2, 3, 0]])
     splitters = {"right": lambda seed: table, "wrong": lambda seed: turned}
-    scores = quick.repeat_scores(splitters, rules, seeds=range(3))
-    summary = quick.summarise(scores)
+    scores = baselines.repeat_scores(splitters, rules, seeds=range(3))
+    summary = baselines.summarise(scores)
     assert list(scores["seed"]) == [0, 1, 2, 0, 1, 2]
     assert list(summary["split"]) == ["right", "wrong"]
     assert summary.loc[0, ["mean", "low", "high", "repeats"]].tolist() == [1, 1, 1, 3]
@@ -77,10 +77,10 @@ def test_when_repeated_then_the_summary_has_each_rule_and_split_once(table):
 
 def test_when_the_nearest_is_of_the_same_subject_then_it_is_told(table):
     alike = table.assign(linked_subject=["1", "1", "2", "3"])
-    assert quick.nearest_subject(alike, np.array([0, 1, 9, 10])).tolist() == [True, False]
+    assert baselines.nearest_subject(alike, np.array([0, 1, 9, 10])).tolist() == [True, False]
 
 
 def test_when_the_published_gap_is_read_then_it_is_as_published():
-    gap = quick.published_gap().eval("random - disjoint")
+    gap = baselines.published_gap().eval("random - disjoint")
     assert gap.between(0.125, 0.176).all()
     assert (gap.min(), gap.max()) == (pytest.approx(0.129), pytest.approx(0.175))

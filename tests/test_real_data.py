@@ -10,7 +10,8 @@ import pytest
 import test_synthetic
 from PIL import Image
 
-from helpers import cnmc, profiles, splits
+from helpers import settings
+from helpers.data import cnmc, duplicates, image_files, split_files, splits
 
 CNMC = Path(__file__).resolve().parents[2] / "shared" / "cnmc"
 pytestmark = pytest.mark.skipif(not CNMC.is_dir(), reason="the real C-NMC 2019 files are not here")
@@ -28,7 +29,7 @@ class TestSplits:
             r"fold_(?P<fold>\d)/.*UID_(?P<subject>\w+?)_(?P<image>\d+)_(?P<cell>\d+)_(?P<label>\w+)"
         )
         table = listing.join(listing["path"].str.extract(name))
-        return splits.link_subjects(table.assign(label=table["label"].str.upper()))
+        return duplicates.link_subjects(table.assign(label=table["label"].str.upper()))
 
     def test_when_subjects_are_linked_then_the_true_groups_appear(self, listed):
         groups = listed["linked_subject"].unique()
@@ -37,7 +38,7 @@ class TestSplits:
         assert (len(groups), listed["subject"].nunique()) == (66, 73)
 
     def test_when_pairs_are_counted_then_they_are_the_known_ones(self, listed):
-        pairs = splits.find_duplicates(listed)
+        pairs = duplicates.find_duplicates(listed)
         names = pairs[["subject", "subject_twin"]].apply(frozenset, axis="columns").value_counts()
         assert len(pairs) == 104  # and two more in the final test set
         assert (pairs["fold"] != pairs["fold_twin"]).sum() == 94
@@ -46,7 +47,7 @@ class TestSplits:
 
     @pytest.mark.parametrize("seed", range(5))
     def test_when_split_by_subject_then_shares_and_balance_are_met(self, listed, seed):
-        table = splits.split_by_subject(splits.drop_duplicates(listed), seed=seed)
+        table = splits.split_by_subject(duplicates.drop_duplicates(listed), seed=seed)
         splits.check_split(table)
         for _, rows in table.groupby("label"):
             share = rows["split"].value_counts(normalize=True)
@@ -76,16 +77,18 @@ class TestSplits:
     def test_when_the_real_files_are_prepared_then_three_clean_parts(self, tmp_path, monkeypatch):
         monkeypatch.setenv("CNMC_WORK", str(tmp_path))
         source = cnmc.locate(CNMC / "C-NMC_Leukemia")
-        table = splits.prepare(source, profiles.active("smoke"))
+        table = split_files.prepare(source, settings.active("smoke"))
         assert len(table) == 33
         assert table.groupby("split")["label"].nunique().to_dict() == dict.fromkeys(splits.PARTS, 2)
 
     def test_when_the_real_files_are_compared_then_no_two_are_near(self):
         table = cnmc.index(CNMC / "C-NMC_Leukemia")
-        assert len(splits.near_duplicates(table)) == 0
+        assert len(duplicates.near_duplicates(table)) == 0
 
     def test_when_real_files_become_folders_then_none_is_lost(self, tmp_path):
-        table = splits.split_folders(CNMC / "C-NMC_Leukemia", tmp_path / "out", 0.8, by="subject")
+        table = split_files.split_folders(
+            CNMC / "C-NMC_Leukemia", tmp_path / "out", 0.8, by="subject"
+        )
         assert len(table) == len(list((tmp_path / "out").rglob("*.bmp"))) == 33
 
 
@@ -106,4 +109,4 @@ class TestStandIns:
 
     def test_when_real_files_are_written_again_then_not_a_byte_differs(self):
         path = next((CNMC / "C-NMC_Leukemia" / "training_data").rglob("*.bmp"))
-        assert cnmc.to_bmp(np.asarray(Image.open(path))) == path.read_bytes()
+        assert image_files.to_bmp(np.asarray(Image.open(path))) == path.read_bytes()

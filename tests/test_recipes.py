@@ -14,7 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import tiny_training
 from tiny_training import PROFILE
 
-from helpers import models, recipes, transfer, weights
+from helpers.models import registry, weights
+from helpers.training import loop, recipes
 
 
 def build_branched(image_size: int, *, dropout: float = 0.2) -> keras.Model:
@@ -35,9 +36,13 @@ def table(tmp_path, monkeypatch):
     monkeypatch.setenv("CNMC_WORK", str(tmp_path))
     monkeypatch.setattr(weights, "_is_online", lambda: False)
     published = weights.Published("none/none.h5", "0" * 32, bgr=False)
-    spec = models.ModelSpec("branched", build_branched, last_after="base_end", published=published)
-    monkeypatch.setitem(models.MODELS, "branched", spec)
-    monkeypatch.setitem(models.MODELS, "tiny", models.ModelSpec("tiny", tiny_training.build_tiny))
+    spec = registry.ModelSpec(
+        "branched", build_branched, last_after="base_end", published=published
+    )
+    monkeypatch.setitem(registry.MODELS, "branched", spec)
+    monkeypatch.setitem(
+        registry.MODELS, "tiny", registry.ModelSpec("tiny", tiny_training.build_tiny)
+    )
     return tiny_training.make_table(tmp_path / "images")
 
 
@@ -54,7 +59,7 @@ def _moved(before: keras.Model, after: keras.Model) -> set[str]:
 def test_when_weights_are_published_then_the_head_comes_first_and_the_base_never_moves(table):
     lines = []
     head, last = recipes.train_stages("branched", table, PROFILE, lines.append)
-    first = models.build("branched", 32, seed=1)
+    first = registry.build("branched", 32, seed=1)
     assert _moved(first, head.load_model()) == {"dense"}
     assert _moved(head.load_model(), last.load_model()) <= {"block", "dense"}
     assert last.metrics["settings"]["start_from"] == head.folder.name
@@ -77,7 +82,7 @@ def test_when_a_branched_network_is_divided_then_both_parts_together_are_the_who
     model = build_branched(32)
     for layer in model.layers[: model.layers.index(model.get_layer("base_end")) + 1]:
         layer.trainable = False
-    base, rest = transfer.divide(model)
+    base, rest = loop.divide(model)
     assert base.output.shape == (None, 8, 8, 4)
     images = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3)).astype("float32")
     whole = model(images)  # not by `predict`, which may compute in bfloat16
@@ -88,10 +93,10 @@ def test_when_the_branch_is_still_open_then_the_division_lies_before_it():
     model = build_branched(32)
     for name in ("base", "base_bn"):
         model.get_layer(name).trainable = False
-    base, _ = transfer.divide(model)
+    base, _ = loop.divide(model)
     assert base.layers[-1].name == "base_bn"
 
 
 def test_when_nothing_is_frozen_then_it_cannot_be_divided():
     with pytest.raises(ValueError, match=r"frozen base.*Received: \d+ trainable"):
-        transfer.divide(build_branched(32))
+        loop.divide(build_branched(32))

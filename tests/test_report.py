@@ -14,7 +14,8 @@ import pytest
 from judged import judged
 from PIL import Image
 
-from helpers import evaluation, judging, model_card, report
+from helpers.commands import card, report
+from helpers.evaluation import performance
 
 
 def save_network(path, outputs=2, side=8):
@@ -47,7 +48,7 @@ def written(cells, tmp_path_factory):
 def run_folder(folder, cells):
     """A network in a run folder, whose test subjects are 3 and h3."""
     save_network(folder / "model.keras")
-    table = judging.find_cells(cells)[0]
+    table = report.find_cells(cells)[0]
     side = table["subject"].map({"3": "test", "h3": "test", "2": "validation"})
     table.assign(split=side, probability=0.5).dropna(subset="split").to_csv(
         folder / "predictions.csv"
@@ -60,13 +61,13 @@ def run_folder(folder, cells):
 class TestFiles:
     def test_when_predictions_are_read_again_then_they_give_the_same_scores(self, written):
         folder, scores = written
-        again = evaluation.evaluate(pd.read_csv(folder / "predictions.csv"), 0.4, draws=50)
+        again = performance.evaluate(pd.read_csv(folder / "predictions.csv"), 0.4, draws=50)
         np.testing.assert_allclose(again["value"], scores["value"])
 
     def test_when_metrics_are_read_then_they_say_what_was_scored(self, written):
         found = json.loads((written[0] / "metrics.json").read_text())
         assert (found["cells"], found["subjects"], found["threshold"]) == (12, 6, 0.4)
-        assert found["scored on"] == judging.UNKNOWN
+        assert found["scored on"] == report.UNKNOWN
         assert found["scores"]["accuracy"]["value"] == written[1].loc["accuracy", "value"]
 
     def test_when_the_page_is_opened_then_it_stands_alone_and_warns(self, written):
@@ -122,10 +123,10 @@ class TestUnseen:
         )
 
     def test_when_the_images_are_others_then_all_are_scored(self, cells, tmp_path):
-        model, table = run_folder(tmp_path, cells), judging.find_cells(cells)[0]
+        model, table = run_folder(tmp_path, cells), report.find_cells(cells)[0]
         others = table.assign(path=table["path"].str.replace("UID_", "UID_9"))
-        rows, what = judging.keep_unseen(others, model, "preliminary")
-        assert (len(rows), what) == (12, judging.PRELIMINARY)
+        rows, what = report.keep_unseen(others, model, "preliminary")
+        assert (len(rows), what) == (12, report.PRELIMINARY)
 
 
 class TestModels:
@@ -133,12 +134,12 @@ class TestModels:
     def test_when_the_network_is_another_kind_then_it_is_refused(self, wrong, tmp_path):
         path = save_network(tmp_path / "model.keras", **wrong)
         with pytest.raises(ValueError, match="square colour images"):
-            judging.open_model(path)
+            report.open_model(path)
 
     def test_when_it_is_no_model_then_it_is_refused(self, tmp_path):
         (tmp_path / "model.h5").write_bytes(b"")
         with pytest.raises(ValueError, match=r"ends in \.keras"):
-            judging.open_model(tmp_path / "model.h5")
+            report.open_model(tmp_path / "model.h5")
 
     def test_when_it_answers_no_numbers_then_it_is_told(self, cells, tmp_path):
         path = save_network(tmp_path / "model.keras")
@@ -146,7 +147,7 @@ class TestModels:
         model.set_weights([np.full_like(w, np.nan) for w in model.get_weights()])
         model.save(path)
         with pytest.raises(FloatingPointError, match="12 of 12 cells"):
-            judging.judge(path, judging.find_cells(cells)[0])
+            report.judge(path, report.find_cells(cells)[0])
 
 
 class TestCard:
@@ -154,30 +155,28 @@ class TestCard:
         table = judged(300)
         split = table.assign(split=["train", "validation", "test"] * 100)
         training = {"note": "vgg16, 64 px", "weights_note": "random", "parameters": 1_000}
-        card = model_card.write_card(
-            "vgg16", evaluation.evaluate(table, draws=20), "synthetic cells", training=training,
+        text = card.write_card(
+            "vgg16", performance.evaluate(table, draws=20), "synthetic cells", training=training,
             split=split,
         )  # fmt: skip
-        heads = re.findall(r"^#+ (.*)$", card, flags=re.MULTILINE)
+        heads = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
         assert heads == [
             "Model card: vgg16", "Intended use", "Data", "Training", "Results", "Limits"
         ]  # fmt: skip
-        assert "Not for diagnosis" in card
-        assert "first weights: random" in card
-        assert "drawn: nothing here says anything about real ones" in card
+        assert "Not for diagnosis" in text
+        assert "first weights: random" in text
+        assert "drawn: nothing here says anything about real ones" in text
 
     def test_when_the_split_leaks_then_the_card_says_so(self):
         table = judged(300)
         split = table.assign(split=["train", "validation", "test"] * 100)
-        card = model_card.write_card("a", evaluation.evaluate(table, draws=5), "x", split=split)
-        assert "9 subjects or images are in two parts" in card
+        text = card.write_card("a", performance.evaluate(table, draws=5), "x", split=split)
+        assert "9 subjects or images are in two parts" in text
 
     def test_when_the_epoch_was_chosen_on_the_test_part_then_the_card_says_so(self):
         training = {"settings": {"select_on": "test"}}
-        scores = evaluation.evaluate(judged(50), draws=5)
-        assert "chosen on the test part" in model_card.write_card(
-            "a", scores, "x", training=training
-        )
+        scores = performance.evaluate(judged(50), draws=5)
+        assert "chosen on the test part" in card.write_card("a", scores, "x", training=training)
 
 
 class TestRealFiles:
@@ -192,4 +191,4 @@ class TestRealFiles:
         assert dict(zip(found.index, zip(found["label"], found["subject"], strict=True),
                         strict=True)) == truth  # fmt: skip
         facts = json.loads((tmp_path / "out" / "metrics.json").read_text())
-        assert (facts["images"], facts["scored on"]) == ("C-NMC 2019", judging.PRELIMINARY)
+        assert (facts["images"], facts["scored on"]) == ("C-NMC 2019", report.PRELIMINARY)

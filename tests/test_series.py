@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from helpers import series
+from helpers.commands import series
 
 DOT = base64.b64encode(b"\x89PNG dot").decode()
 SHOW = f"""from IPython.display import display

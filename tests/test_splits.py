@@ -16,8 +16,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from helpers import cnmc, splits
-from helpers.profiles import Profile
+from helpers.data import cnmc, duplicates, image_files, official, split_files, splits
+from helpers.settings import Profile
 
 SIZES = {"ALL": [40, 25, 16, 11, 9, 7, 5, 3], "HEM": [30, 14, 9, 6, 4, 2]}
 PROFILE = Profile("tiny", 32, (8, 6), 1_000, 50, 1, 1e-2)
@@ -47,7 +47,7 @@ def make_twins(table: pd.DataFrame, *pairs: tuple[str, str]) -> pd.DataFrame:
 
 @pytest.fixture
 def linked() -> pd.DataFrame:
-    return splits.link_subjects(make_twins(make_table(), ("2", "1"), ("H6", "H2")))
+    return duplicates.link_subjects(make_twins(make_table(), ("2", "1"), ("H6", "H2")))
 
 
 @pytest.fixture
@@ -73,30 +73,30 @@ def content(folder: Path) -> Counter:
 class TestDuplicates:
     def test_when_three_rows_share_a_digest_then_three_pairs(self):
         table = make_table().iloc[:4].assign(pixels=["x", "y", "x", "x"])
-        assert len(splits.find_duplicates(table)) == 3
-        assert len(splits.find_duplicates(table, by="sha256")) == 0
+        assert len(duplicates.find_duplicates(table)) == 3
+        assert len(duplicates.find_duplicates(table, by="sha256")) == 0
 
     def test_when_there_are_no_digests_then_it_says_how_to_add_them(self):
         with pytest.raises(ValueError, match=r"add_digests.*Received"):
-            splits.find_duplicates(make_table().drop(columns=["sha256", "pixels"]))
+            duplicates.find_duplicates(make_table().drop(columns=["sha256", "pixels"]))
 
     def test_when_subjects_share_images_then_they_are_linked_through_each_other(self):
         subjects = ["51", "51", "75", "78", "2"]
         cells = pd.DataFrame({"path": list("abcde"), "subject": subjects})
-        linked = splits.link_subjects(cells.assign(sha256=["x", "y", "x", "y", "z"]))
+        linked = duplicates.link_subjects(cells.assign(sha256=["x", "y", "x", "y", "z"]))
         assert list(linked["linked_subject"]) == ["51+75+78"] * 4 + ["2"]
 
     def test_when_names_hold_numbers_then_groups_read_in_natural_order(self):
         cells = pd.DataFrame({"path": list("abcd"), "subject": ["h3", "H10", "51", "9"]})
-        linked = splits.link_subjects(cells.assign(sha256=["x", "x", "y", "y"]))
+        linked = duplicates.link_subjects(cells.assign(sha256=["x", "x", "y", "y"]))
         assert list(linked["linked_subject"]) == ["H10+h3", "H10+h3", "9+51", "9+51"]
 
     def test_when_a_subject_is_missing_then_it_stays_missing(self):
         table = make_table().assign(subject=None)
-        assert splits.link_subjects(table)["linked_subject"].isna().all()
+        assert duplicates.link_subjects(table)["linked_subject"].isna().all()
 
     def test_when_copies_are_dropped_then_every_image_is_left_once(self, linked):
-        kept = splits.drop_duplicates(linked)
+        kept = duplicates.drop_duplicates(linked)
         assert kept["pixels"].is_unique
         assert set(kept["pixels"]) == set(linked["pixels"])
         assert len(linked) - len(kept) == 2
@@ -110,7 +110,7 @@ class TestDuplicates:
             pixels = np.where(x**2 + y**2 < radius**2, grey, 0).astype(np.uint8)
             Image.fromarray(np.dstack([pixels] * 3)).save(tmp_path / f"{name}.bmp")
         table = pd.DataFrame({"path": [str(tmp_path / f"{n}.bmp") for n in "abcd"], "subject": "1"})
-        near = splits.near_duplicates(table)
+        near = duplicates.near_duplicates(table)
         assert [Path(p).stem for p in near.loc[0, ["path", "path_twin"]]] == ["a", "d"]
         assert len(near) == 1
 
@@ -153,14 +153,14 @@ class TestSplitBySubject:
     @pytest.mark.parametrize("seed", range(8))
     def test_when_whole_subjects_allow_it_then_the_asked_shares_are_met(self, seed):
         sizes = {"ALL": [757, 402, *range(10, 300, 7)], "HEM": [405, 404, 385, *range(9, 200, 9)]}
-        table = splits.link_subjects(make_table(sizes))
+        table = duplicates.link_subjects(make_table(sizes))
         report = splits.describe_split(splits.split_by_subject(table, seed=seed))
         asked = pd.Series({"train": 0.7, "validation": 0.1, "test": 0.2})
         assert (report["share"] - asked).abs().max() < 0.04
         assert np.ptp(report["ALL_share"]) < 0.15
 
     def test_when_the_nearest_choice_is_unique_then_it_is_found(self):
-        table = splits.link_subjects(make_table({"ALL": [70, 20, 7, 3], "HEM": [7, 2, 1]}))
+        table = duplicates.link_subjects(make_table({"ALL": [70, 20, 7, 3], "HEM": [7, 2, 1]}))
         split = splits.split_by_subject(table, seed=0, tolerance=0)
         sides = split.groupby("subject")["split"].first().to_dict()
         assert sides == {
@@ -181,7 +181,7 @@ class TestSplitBySubject:
         assert drawn == again
 
     def test_when_a_class_has_too_few_subjects_then_it_is_refused(self):
-        table = splits.link_subjects(make_table({"ALL": [5, 5, 5], "HEM": [5, 5]}))
+        table = duplicates.link_subjects(make_table({"ALL": [5, 5, 5], "HEM": [5, 5]}))
         with pytest.raises(ValueError, match=r"at least 3 linked subjects.*'HEM': 2"):
             splits.split_by_subject(table)
         assert set(splits.split_by_subject(table, validation=0)["split"]) == {"train", "test"}
@@ -238,26 +238,26 @@ class TestFolds:
 class TestWriteAndRead:
     @pytest.fixture
     def table(self, tree) -> pd.DataFrame:
-        linked = splits.link_subjects(cnmc.add_digests(cnmc.index(tree)))
+        linked = duplicates.link_subjects(image_files.add_digests(cnmc.index(tree)))
         return splits.split_by_subject(linked, seed=2)
 
     @pytest.fixture
     def folder(self, table, tree, tmp_path) -> Path:
         keep = {"root": tree, "ratio": 0.8, "seed": 2}
-        splits.write_split(table, tmp_path / "split", method="subject", **keep)
+        split_files.write_split(table, tmp_path / "split", method="subject", **keep)
         return tmp_path / "split"
 
     def test_when_written_then_it_reads_the_same_from_another_place(self, table, folder, tree):
         moved = tree.rename(tree.with_name("moved"))
         paths = [str(moved / Path(path).relative_to(tree)) for path in table["path"]]
         pd.testing.assert_frame_equal(
-            splits.read_split(folder, moved), table.assign(path=paths), check_dtype=False
+            split_files.read_split(folder, moved), table.assign(path=paths), check_dtype=False
         )
 
     def test_when_written_then_it_says_how_it_was_made(self, folder, table):
         facts = json.loads((folder / "split.json").read_text())
         assert (facts["method"], facts["ratio"], facts["seed"]) == ("subject", 0.8, 2)
-        assert facts["data"] == cnmc.listing_digest(table)
+        assert facts["data"] == official.listing_digest(table)
         assert sum(part["images"] for part in facts["parts"].values()) == len(table)
         assert str(Path(table["path"][0]).parent) not in (folder / "split.csv").read_text()
 
@@ -266,7 +266,7 @@ class TestWriteAndRead:
         assert text.count("1+2,train") > 1
         (folder / "split.csv").write_text(text.replace("1+2,train", "1+2,test", 1))
         with pytest.raises(splits.LeakError, match=r"1\+2 in test, train"):
-            splits.read_split(folder, tree)
+            split_files.read_split(folder, tree)
 
     def test_when_the_subject_is_renamed_too_then_the_twins_give_it_away(self, folder, tree):
         lines = (folder / "split.csv").read_text().splitlines()
@@ -274,50 +274,50 @@ class TestWriteAndRead:
         forged = [x.replace("1+2,train", "2,train") for x in forged]
         (folder / "split.csv").write_text("\n".join(forged) + "\n")
         with pytest.raises(splits.LeakError):
-            splits.read_split(folder, tree)
+            split_files.read_split(folder, tree)
 
     def test_when_a_row_is_taken_out_then_the_seal_is_broken(self, folder, tree):
         lines = (folder / "split.csv").read_text().splitlines()
         (folder / "split.csv").write_text("\n".join(lines[:-1]) + "\n")
         with pytest.raises(ValueError, match="seals"):
-            splits.read_split(folder, tree)
+            split_files.read_split(folder, tree)
 
     def test_when_an_image_is_gone_then_it_is_named(self, folder, tree, table):
         Path(table["path"][3]).unlink()
         with pytest.raises(FileNotFoundError, match=Path(table["path"][3]).name):
-            splits.read_split(folder, tree)
+            split_files.read_split(folder, tree)
 
     def test_when_there_is_no_split_then_it_says_what_one_is(self, tmp_path):
         with pytest.raises(FileNotFoundError, match=r"split.csv and split.json.*Received"):
-            splits.read_split(tmp_path, tmp_path)
+            split_files.read_split(tmp_path, tmp_path)
 
     def test_when_a_leaky_split_is_called_leak_free_then_it_is_not_written(self, tree, tmp_path):
-        linked = splits.link_subjects(cnmc.add_digests(cnmc.index(tree)))
+        linked = duplicates.link_subjects(image_files.add_digests(cnmc.index(tree)))
         leaky = splits.split_by_image(linked, seed=1)
         keep = {"root": tree, "ratio": 0.8, "seed": 1}
         with pytest.raises(splits.LeakError):
-            splits.write_split(leaky, tmp_path / "split", method="subject", **keep)
+            split_files.write_split(leaky, tmp_path / "split", method="subject", **keep)
         assert not (tmp_path / "split").exists()
 
     def test_when_the_split_leaks_on_purpose_then_reading_warns(self, tree, tmp_path):
-        linked = splits.link_subjects(cnmc.add_digests(cnmc.index(tree)))
+        linked = duplicates.link_subjects(image_files.add_digests(cnmc.index(tree)))
         leaky = splits.split_by_image(linked, seed=1)
         keep = {"root": tree, "ratio": 0.8, "seed": 1}
-        splits.write_split(leaky, tmp_path / "split", method="image", **keep)
+        split_files.write_split(leaky, tmp_path / "split", method="image", **keep)
         with pytest.warns(splits.LeakWarning, match=r"made by image and leaks: \d+ x linked"):
-            read = splits.read_split(tmp_path / "split", tree)
+            read = split_files.read_split(tmp_path / "split", tree)
         assert list(read["split"]) == list(leaky["split"])
 
     def test_when_the_method_is_unknown_then_it_is_refused(self, table, tree, tmp_path):
         with pytest.raises(ValueError, match=r"method.*Received: 'luck'"):
-            splits.write_split(table, tmp_path, root=tree, method="luck", ratio=0.8, seed=0)
+            split_files.write_split(table, tmp_path, root=tree, method="luck", ratio=0.8, seed=0)
 
 
 class TestSplitFolders:
     @pytest.mark.parametrize("how", ["copy", "hardlink", "symlink"])
     @pytest.mark.parametrize("by", ["image", "subject"])
     def test_when_split_then_every_image_is_in_one_place(self, tree, tmp_path, by, how):
-        splits.split_folders(tree, tmp_path / "out", 0.6, seed=1, by=by, how=how)
+        split_files.split_folders(tree, tmp_path / "out", 0.6, seed=1, by=by, how=how)
         assert content(tmp_path / "out") == content(tree)
         assert {p.name for p in (tmp_path / "out").iterdir()} == {
             "train",
@@ -329,60 +329,60 @@ class TestSplitFolders:
             assert {p.name for p in (tmp_path / "out" / part).iterdir()} == {"all", "hem"}
 
     def test_when_split_by_subject_then_folders_share_no_image(self, tree, tmp_path):
-        splits.split_folders(tree, tmp_path / "out", seed=1, by="subject")
+        split_files.split_folders(tree, tmp_path / "out", seed=1, by="subject")
         assert not content(tmp_path / "out" / "train") & content(tmp_path / "out" / "test")
 
     @pytest.mark.parametrize("place", ["images", "images/deep/out"])
     def test_when_the_output_is_inside_the_input_then_it_is_refused(self, tree, tmp_path, place):
         with pytest.raises(ValueError, match=r"outside the input.*Received"):
-            splits.split_folders(tree, tmp_path / place)
+            split_files.split_folders(tree, tmp_path / place)
 
     def test_when_the_output_is_not_empty_then_nothing_is_changed(self, tree, tmp_path):
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / "mine.txt").write_text("keep")
         with pytest.raises(FileExistsError, match=r"new or empty.*Received"):
-            splits.split_folders(tree, tmp_path / "out")
+            split_files.split_folders(tree, tmp_path / "out")
         assert [p.name for p in (tmp_path / "out").iterdir()] == ["mine.txt"]
 
     def test_when_the_root_is_missing_or_empty_then_it_is_refused(self, tmp_path):
         (tmp_path / "empty").mkdir()
         for root in ("nowhere", "empty"):
             with pytest.raises(FileNotFoundError, match="Received"):
-                splits.split_folders(tmp_path / root, tmp_path / "out")
+                split_files.split_folders(tmp_path / root, tmp_path / "out")
         assert not (tmp_path / "out").exists()
 
     def test_when_one_class_is_missing_then_it_is_named(self, tree, tmp_path):
         for path in (tree / "hem").iterdir():
             path.unlink()
         with pytest.raises(ValueError, match="HEM"):
-            splits.split_folders(tree, tmp_path / "out")
+            split_files.split_folders(tree, tmp_path / "out")
 
     @pytest.mark.parametrize("bad", [{"ratio": 1.5}, {"how": "teleport"}, {"by": "luck"}])
     def test_when_an_argument_is_wrong_then_nothing_is_written(self, tree, tmp_path, bad):
         with pytest.raises(ValueError, match="Received"):
-            splits.split_folders(tree, tmp_path / "out", **bad)
+            split_files.split_folders(tree, tmp_path / "out", **bad)
         assert {p.name for p in tmp_path.iterdir()} == {"images"}
 
     def test_when_a_foreign_work_folder_is_there_then_it_is_kept(self, tree, tmp_path):
         (tmp_path / "out.partial").mkdir()
         (tmp_path / "out.partial" / "thesis.doc").write_text("keep")
         with pytest.raises(FileExistsError, match="another origin"):
-            splits.split_folders(tree, tmp_path / "out")
+            split_files.split_folders(tree, tmp_path / "out")
         assert (tmp_path / "out.partial" / "thesis.doc").read_text() == "keep"
 
     @pytest.mark.skipif(os.name == "nt", reason="SIGKILL is not known on Windows")
     def test_when_killed_and_run_again_then_nothing_is_lost_or_doubled(self, tree, tmp_path):
         slow = (
             "import shutil, sys, time; from helpers import splits; "
-            "splits.COPIERS['copy'] = lambda a, b: (shutil.copy2(a, b), time.sleep(0.2)); "
-            "splits.split_folders(sys.argv[1], sys.argv[2], seed=1)"
+            "split_files.COPIERS['copy'] = lambda a, b: (shutil.copy2(a, b), time.sleep(0.2)); "
+            "split_files.split_folders(sys.argv[1], sys.argv[2], seed=1)"
         )
         run = subprocess.Popen([sys.executable, "-c", slow, str(tree), str(tmp_path / "out")])
         wait_for(lambda: len(content(tmp_path / "out.partial")) > 3)
         run.send_signal(signal.SIGKILL)
         run.wait()
         assert not (tmp_path / "out").exists()
-        splits.split_folders(tree, tmp_path / "out", seed=1)
+        split_files.split_folders(tree, tmp_path / "out", seed=1)
         assert content(tmp_path / "out") == content(tree)
         assert not (tmp_path / "out.partial").exists()
 
@@ -400,7 +400,7 @@ class TestPrepare:
         return tmp_path / "work"
 
     def test_when_prepared_then_three_clean_parts_without_copies(self, tree):
-        table = splits.prepare(cnmc.Source(tree, is_synthetic=True), PROFILE)
+        table = split_files.prepare(cnmc.Source(tree, is_synthetic=True), PROFILE)
         splits.check_split(table)
         assert table["pixels"].is_unique
         assert len(table) == 35
@@ -408,22 +408,22 @@ class TestPrepare:
 
     def test_when_asked_again_then_it_comes_from_cache(self, tree, monkeypatch):
         source = cnmc.Source(tree, is_synthetic=True)
-        first = splits.prepare(source, PROFILE)
+        first = split_files.prepare(source, PROFILE)
         monkeypatch.setattr(cnmc, "add_digests", lambda *_: pytest.fail("read again"))
-        pd.testing.assert_frame_equal(splits.prepare(source, PROFILE), first)
+        pd.testing.assert_frame_equal(split_files.prepare(source, PROFILE), first)
 
     def test_when_an_image_changes_then_the_split_is_made_anew(self, tree):
         source = cnmc.Source(tree, is_synthetic=True)
-        before = splits.prepare(source, PROFILE)
+        before = split_files.prepare(source, PROFILE)
         shared = tree / "all" / "UID_2_1_1_all.bmp"
         shared.write_bytes((tree / "all" / "UID_2_1_2_all.bmp").read_bytes())
-        after = splits.prepare(source, PROFILE)
+        after = split_files.prepare(source, PROFILE)
         assert "1+2" in set(before["linked_subject"])
         assert "1+2" not in set(after["linked_subject"])
 
     def test_when_there_are_more_images_than_the_profile_reads_then_no_subject_is_lost(self, tree):
         few = Profile("few", 32, (8, 6), 20, 50, 1, 1e-2)
-        table = splits.prepare(cnmc.Source(tree, is_synthetic=True), few)
+        table = split_files.prepare(cnmc.Source(tree, is_synthetic=True), few)
         assert len(table) == 20
         assert table["linked_subject"].nunique() == 11
 
@@ -432,4 +432,4 @@ class TestPrepare:
             if path.name[5] not in "12":
                 path.unlink()
         with pytest.raises(ValueError, match="at least 3 linked subjects"):
-            splits.prepare(cnmc.Source(tree, is_synthetic=True), PROFILE)
+            split_files.prepare(cnmc.Source(tree, is_synthetic=True), PROFILE)

@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 from skimage.color import rgb2lab
 
-from helpers import cnmc, copies, nucleus, stain
+from helpers.augment import stain
+from helpers.data import image_files
+from helpers.standin import nucleus
 
 CNMC = Path(__file__).resolve().parents[2] / "shared" / "cnmc"
 PURPLE, PINK = np.array([0.65, 0.65, 0.39]), np.array([0.27, 0.85, 0.45])
@@ -110,32 +112,32 @@ class TestCopies:
         paths = [tmp_path / f"{n}.bmp" for n in range(len(cells))]
         for path, cell in zip(paths, cells, strict=True):
             Image.fromarray(cell).save(path)
-        return cnmc.add_digests(pd.DataFrame({"path": map(str, paths), "label": "ALL"}))
+        return image_files.add_digests(pd.DataFrame({"path": map(str, paths), "label": "ALL"}))
 
     def test_when_copies_are_written_then_they_hold_the_changed_images(self, table, cells):
-        written = copies.write_copies(table, stain.even_light)
+        written = stain.write_copies(table, stain.even_light)
         assert "sha256" not in written
         assert written["label"].tolist() == ["ALL"] * 3
-        assert (cnmc.read_image(written["path"][2]) == stain.even_light(cells[2])).all()
+        assert (image_files.read_image(written["path"][2]) == stain.even_light(cells[2])).all()
 
     def test_when_copies_are_there_then_they_are_not_written_again(self, table):
-        first = copies.write_copies(table, partial(stain.jitter, seed=1))
+        first = stain.write_copies(table, partial(stain.jitter, seed=1))
         times = [Path(path).stat().st_mtime_ns for path in first["path"]]
-        again = copies.write_copies(table, partial(stain.jitter, seed=1))
+        again = stain.write_copies(table, partial(stain.jitter, seed=1))
         assert [Path(path).stat().st_mtime_ns for path in again["path"]] == times
-        other = copies.write_copies(table, partial(stain.jitter, seed=2))
+        other = stain.write_copies(table, partial(stain.jitter, seed=2))
         assert other["path"][0] != first["path"][0]
 
     def test_when_a_transform_has_no_name_then_it_is_refused(self, table):
         with pytest.raises(ValueError, match="Received: <function"):
-            copies.write_copies(table, lambda image: image)
+            stain.write_copies(table, lambda image: image)
 
 
 @pytest.mark.skipif(not CNMC.is_dir(), reason="the real C-NMC 2019 files are not here")
 @pytest.mark.parametrize("method", [stain.reinhard, stain.macenko])
 def test_when_real_cells_are_normalised_then_their_colours_come_closer(method):
     files = sorted((CNMC / "C-NMC_Leukemia" / "training_data").rglob("*.bmp"))[::6]
-    images = [cnmc.read_image(path) for path in files]
+    images = [image_files.read_image(path) for path in files]
     target = stain.measure(images)
     before, after = (
         np.std([lab_of(image).mean(axis=0) for image in some], axis=0)

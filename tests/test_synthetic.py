@@ -27,9 +27,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedShuffleSplit
 
-from helpers import profiles, synthetic
-from helpers.cohort import plan_cells
-from helpers.nucleus import Style, draw_nucleus
+from helpers import settings
+from helpers.standin import cohort
+from helpers.standin.cohort import plan_cells
+from helpers.standin.nucleus import Style, draw_nucleus
 
 # Quartiles of measured real nuclei (C-NMC 2019, both classes; area per class, with the mean of the
 # whole published set inside). Rim figures are grey levels relative to the interior.
@@ -171,7 +172,7 @@ def weighted_f1(table: pd.DataFrame, features: np.ndarray, folds) -> float:
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory) -> Path:
-    return synthetic.draw(tmp_path_factory.mktemp("drawn") / "a", (3, 3), 40, workers=1).root
+    return cohort.draw(tmp_path_factory.mktemp("drawn") / "a", (3, 3), 40, workers=1).root
 
 
 def digests(root: Path) -> dict[str, str]:
@@ -231,7 +232,7 @@ def test_when_subjects_are_compared_then_stain_differs_more_between_than_within_
 
 
 def test_when_the_number_of_workers_changes_then_not_a_byte_does(tree, tmp_path):
-    again = synthetic.draw(tmp_path / "b", (3, 3), 40, workers=2).root
+    again = cohort.draw(tmp_path / "b", (3, 3), 40, workers=2).root
     assert digests(again) == digests(tree)
 
 
@@ -250,13 +251,13 @@ def test_when_killed_half_way_then_a_second_draw_ends_on_the_same_bytes(tree, tm
     process.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
     process.wait()
     assert not root.exists()
-    assert digests(synthetic.draw(root, (3, 3), 40, workers=1).root) == digests(tree)
+    assert digests(cohort.draw(root, (3, 3), 40, workers=1).root) == digests(tree)
     assert [p.name for p in tmp_path.iterdir() if p.suffix != ".lock"] == ["killed"]
 
 
 def test_when_two_draw_at_once_then_one_waits_and_finds_the_tree(tree, tmp_path):
     with ThreadPoolExecutor(2) as pool:
-        jobs = [pool.submit(synthetic.draw, tmp_path / "c", (3, 3), 40, 2019, 1) for _ in range(2)]
+        jobs = [pool.submit(cohort.draw, tmp_path / "c", (3, 3), 40, 2019, 1) for _ in range(2)]
         sources = [job.result() for job in jobs]
     assert sources[0] == sources[1]
     assert digests(tmp_path / "c") == digests(tree)
@@ -264,7 +265,7 @@ def test_when_two_draw_at_once_then_one_waits_and_finds_the_tree(tree, tmp_path)
 
 def test_when_the_tree_is_there_then_it_is_not_drawn_again(tree):
     before = (tree / "synthetic.json").stat().st_mtime_ns
-    source = synthetic.draw(tree, (3, 3), 40)
+    source = cohort.draw(tree, (3, 3), 40)
     assert source.is_synthetic
     assert (tree / "synthetic.json").stat().st_mtime_ns == before
 
@@ -272,13 +273,13 @@ def test_when_the_tree_is_there_then_it_is_not_drawn_again(tree):
 def test_when_the_folder_holds_something_else_then_it_is_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="Received: "):
-        synthetic.draw(tmp_path, (3, 3), 40)
+        cohort.draw(tmp_path, (3, 3), 40)
 
 
 @pytest.mark.parametrize(("subjects", "images"), [((2, 3), 40), ((3, 3), 23)])
 def test_when_there_is_too_little_for_three_folds_then_it_says_so(tmp_path, subjects, images):
     with pytest.raises(ValueError, match="Received: subjects="):
-        synthetic.draw(tmp_path / "small", subjects, images)
+        cohort.draw(tmp_path / "small", subjects, images)
 
 
 def test_when_the_label_is_unknown_then_nothing_is_drawn():
@@ -291,8 +292,8 @@ def test_when_no_real_data_is_named_then_cells_are_drawn_into_the_work_folder(
 ):
     monkeypatch.delenv("CNMC_DATA", raising=False)
     monkeypatch.setenv("CNMC_WORK", str(tmp_path))
-    tiny = replace(profiles.active("smoke"), subjects=(3, 3), images=24)
-    source = synthetic.find_or_draw(tiny)
+    tiny = replace(settings.active("smoke"), subjects=(3, 3), images=24)
+    source = cohort.find_or_draw(tiny)
     assert source.is_synthetic
     assert tmp_path in source.root.parents
 
@@ -300,5 +301,5 @@ def test_when_no_real_data_is_named_then_cells_are_drawn_into_the_work_folder(
 def test_when_real_data_is_named_then_nothing_is_drawn(tree, tmp_path, monkeypatch):
     monkeypatch.setenv("CNMC_DATA", str(tree))
     monkeypatch.setenv("CNMC_WORK", str(tmp_path))
-    assert synthetic.find_or_draw(profiles.active("smoke")).root == tree
+    assert cohort.find_or_draw(settings.active("smoke")).root == tree
     assert not list(tmp_path.iterdir())

@@ -22,13 +22,17 @@ sys.path.insert(0, str(Path(__file__).parent))
 import tiny_training
 from tiny_training import PROFILE
 
-from helpers import batches, callbacks, fitting, models, pipelines, training
+from helpers import feed
+from helpers.models import registry
+from helpers.training import callbacks, loop, trainer
 
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
     """Registers the network for each test alone, whatever other files do to the registry."""
-    monkeypatch.setitem(models.MODELS, "tiny", models.ModelSpec("tiny", tiny_training.build_tiny))
+    monkeypatch.setitem(
+        registry.MODELS, "tiny", registry.ModelSpec("tiny", tiny_training.build_tiny)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +46,8 @@ def table(images, tmp_path, monkeypatch):
     return images.copy()
 
 
-def _train(table, **arguments) -> training.Run:
-    return training.train("tiny", table, arguments.pop("profile", PROFILE), **arguments)
+def _train(table, **arguments) -> trainer.Run:
+    return trainer.train("tiny", table, arguments.pop("profile", PROFILE), **arguments)
 
 
 def _weights(run) -> list[bytes]:
@@ -150,15 +154,15 @@ def test_when_no_epoch_gets_better_then_patience_ends_the_fit(table):
 
 def test_when_loaded_then_the_network_judges_as_the_run_did(table):
     run = _train(table, epochs=1)
-    again = training.predict(run.load_model(), run.predictions.drop(columns="probability"))
+    again = trainer.predict(run.load_model(), run.predictions.drop(columns="probability"))
     np.testing.assert_allclose(again["probability"], run.predictions["probability"], atol=1e-6)
     assert again["path"].tolist() == run.predictions["path"].tolist()
 
 
 def test_when_images_have_no_labels_then_they_are_judged_all_the_same(table):
-    model = models.build("tiny", 32)
-    labelled = training.predict(model, table, batch_size=7)
-    bare = training.predict(model, table[["path"]], batch_size=48)
+    model = registry.build("tiny", 32)
+    labelled = trainer.predict(model, table, batch_size=7)
+    bare = trainer.predict(model, table[["path"]], batch_size=48)
     np.testing.assert_allclose(labelled["probability"], bare["probability"], atol=1e-6)
 
 
@@ -166,11 +170,11 @@ def test_when_the_head_is_trained_on_features_then_it_is_as_a_frozen_fit(table):
     """With a whole epoch in one batch and no dropout the order of images does not matter."""
     profile = replace(PROFILE, batch_size=24)
     run = _train(table, profile=profile, stage="head", epochs=3, dropout=0.0)
-    naive = models.build("tiny", 32, seed=1, dropout=0.0)
-    models.set_trainable(naive, "head")
+    naive = registry.build("tiny", 32, seed=1, dropout=0.0)
+    registry.set_trainable(naive, "head")
     start = [w.copy() for w in naive.get_weights()]
-    naive.compile(fitting.OPTIMIZERS["sgd"](0.05), "sparse_categorical_crossentropy")
-    train = pipelines.make_dataset(table[table["split"] == "train"], 32, batch_size=24)
+    naive.compile(loop.OPTIMIZERS["sgd"](0.05), "sparse_categorical_crossentropy")
+    train = feed.make_dataset(table[table["split"] == "train"], 32, batch_size=24)
     naive.fit(train, epochs=int(run.metrics["best_epoch"]), verbose=0)
     for ours, theirs in zip(run.load_model().get_weights(), naive.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
@@ -181,8 +185,8 @@ def test_when_the_head_is_trained_on_features_then_it_is_as_a_frozen_fit(table):
 def test_when_batches_are_shuffled_then_each_epoch_has_its_own_order_with_all_rows(tmp_path):
     rows = pd.DataFrame({"label": ["ALL", "HEM"] * 5})
     entries = np.arange(10, dtype="float32")[:, None]
-    kept = batches.keep(tmp_path / "kept.npy", np.split(entries, [4, 8]), (10, 1))
-    shuffled = batches.Batches(kept, rows, 4, seed=1)
+    kept = feed.keep(tmp_path / "kept.npy", np.split(entries, [4, 8]), (10, 1))
+    shuffled = feed.Batches(kept, rows, 4, seed=1)
     orders = []
     for epoch in (0, 1, 0):
         shuffled.start_epoch(epoch)
@@ -196,7 +200,7 @@ def test_when_batches_are_shuffled_then_each_epoch_has_its_own_order_with_all_ro
 def test_when_batches_are_turned_then_each_image_lies_anew_in_each_epoch(tmp_path):
     rows = pd.DataFrame({"label": ["ALL", "HEM"] * 10})
     images = np.random.default_rng(0).normal(size=(20, 4, 4, 3)).astype("float32")
-    turned = batches.Batches(images, rows, 8, seed=1, turn=True)
+    turned = feed.Batches(images, rows, 8, seed=1, turn=True)
     epochs = []
     for epoch in (0, 1, 0):
         turned.start_epoch(epoch)
@@ -233,7 +237,7 @@ def test_when_a_stage_starts_from_a_run_then_it_begins_with_its_weights(table):
 
 def test_when_classes_are_weighed_then_both_sum_to_the_same():
     rows = pd.DataFrame({"label": ["ALL"] * 30 + ["HEM"] * 10})
-    assert fitting._balance(rows) == {0: 2.0, 1: pytest.approx(2 / 3)}
+    assert loop._balance(rows) == {0: 2.0, 1: pytest.approx(2 / 3)}
 
 
 def test_when_classes_are_weighed_then_the_loss_is_the_weighed_mean(table):
@@ -242,7 +246,7 @@ def test_when_classes_are_weighed_then_the_loss_is_the_weighed_mean(table):
     profile = replace(PROFILE, batch_size=len(train))  # one step: the loss is of the first weights
     options = {"normalise": False, "dropout": 0.0}
     run = _train(few, class_weights=True, epochs=1, profile=profile, **options)
-    judged = training.predict(models.build("tiny", 32, seed=1, **options), train)
+    judged = trainer.predict(registry.build("tiny", 32, seed=1, **options), train)
     likelihood = judged["probability"].where(judged["label"] == "ALL", 1 - judged["probability"])
     weight = judged["label"].map({"ALL": 15 / (2 * 12), "HEM": 15 / (2 * 3)})
     assert run.history["loss"][0] == pytest.approx(-(weight * np.log(likelihood)).mean(), rel=1e-5)
@@ -299,7 +303,7 @@ def test_when_an_argument_cannot_work_then_the_error_says_what_was_received(tabl
 
 def test_when_a_network_is_unknown_then_the_known_ones_are_listed(table):
     with pytest.raises(ValueError, match=r"tiny.*Received: model='lenet'"):
-        training.train("lenet", table, PROFILE)
+        trainer.train("lenet", table, PROFILE)
 
 
 def test_when_epochs_are_reported_then_a_long_fit_says_some_twenty_lines():
@@ -329,12 +333,12 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 sys.path.insert(0, sys.argv[1])
 import numpy as np
 import tiny_training
-from helpers import accelerators, training
+from helpers.training import hardware, trainer
 
-accelerators.cpu_has_bfloat16 = lambda: False
+hardware.cpu_has_bfloat16 = lambda: False
 tiny_training.register_tiny()
 table = tiny_training.make_table(Path(sys.argv[2]) / "images")
-train = lambda devices, **more: training.train(
+train = lambda devices, **more: trainer.train(
     "tiny", table, tiny_training.PROFILE, devices=devices, **more)
 plain = dict(normalise=False, dropout=0.0)
 one, two = (train(d, **plain) for d in (["CPU:0"], ["CPU:0", "CPU:1"]))

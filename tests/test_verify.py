@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from helpers import cnmc
-from helpers.verify import PUBLISHED, PUBLISHED_DIGEST, Report, verify
+from helpers.data import image_files, official
+from helpers.data.official import PUBLISHED, PUBLISHED_DIGEST, Report, verify
 
 LISTING = Path(__file__).resolve().parents[2] / "shared" / "cnmc" / "listing.csv.gz"
 LABELS = "C-NMC_test_prelim_phase_data/C-NMC_test_prelim_phase_data_labels.csv"
@@ -43,7 +43,7 @@ class TestPublished:
 
     def test_when_the_published_files_are_listed_then_the_digest_is_ours(self, listing):
         assert len(listing) == 15_114 == sum(images for images, _ in PUBLISHED.values())
-        assert cnmc.listing_digest(listing) == PUBLISHED_DIGEST
+        assert official.listing_digest(listing) == PUBLISHED_DIGEST
 
     def test_when_each_folder_is_listed_then_number_and_digest_are_ours(self, listing):
         folders = {
@@ -52,18 +52,18 @@ class TestPublished:
             "final": "final_phase",
         }
         parts = {g: listing[listing["path"].str.contains(text)] for g, text in folders.items()}
-        found = {group: (len(rows), cnmc.listing_digest(rows)) for group, rows in parts.items()}
+        found = {group: (len(rows), official.listing_digest(rows)) for group, rows in parts.items()}
         assert found == PUBLISHED
 
     def test_when_layout_and_order_change_then_the_digest_does_not(self, listing):
         other = listing.sample(frac=1, random_state=0)
         moved = other["path"].str.replace("training_data/", "x/C-NMC_training_data/")
-        assert cnmc.listing_digest(other.assign(path=moved)) == PUBLISHED_DIGEST
+        assert official.listing_digest(other.assign(path=moved)) == PUBLISHED_DIGEST
 
     def test_when_two_images_are_swapped_then_the_digest_changes(self, listing):
         swapped = listing["sha256"].to_numpy().copy()
         swapped[[0, 1]] = swapped[[1, 0]]
-        assert cnmc.listing_digest(listing.assign(sha256=swapped)) != PUBLISHED_DIGEST
+        assert official.listing_digest(listing.assign(sha256=swapped)) != PUBLISHED_DIGEST
 
 
 class TestVerify:
@@ -85,9 +85,9 @@ class TestVerify:
         [
             (b"", "zero bytes"),
             (b"<html>" * 99, "unreadable, not an image"),
-            (cnmc.to_bmp(np.zeros((450, 450, 3), np.uint8))[:-9], "truncated"),
-            (cnmc.to_bmp(np.zeros((600, 600, 3), np.uint8)), "wrong size, 600 x 600 px"),
-            (cnmc.to_bmp(np.zeros((9, 9, 3), np.uint8)), "wrong size, 9 x 9 px"),
+            (image_files.to_bmp(np.zeros((450, 450, 3), np.uint8))[:-9], "truncated"),
+            (image_files.to_bmp(np.zeros((600, 600, 3), np.uint8)), "wrong size, 600 x 600 px"),
+            (image_files.to_bmp(np.zeros((9, 9, 3), np.uint8)), "wrong size, 9 x 9 px"),
         ],
     )
     def test_when_a_file_is_bad_then_it_is_named_and_the_others_read(self, copy, data, problem):
@@ -100,7 +100,7 @@ class TestVerify:
 
     def test_when_a_final_image_is_450_px_wide_then_it_is_not_the_published_one(self, copy):
         path = copy / "C-NMC_test_final_phase_data" / "1.bmp"
-        path.write_bytes(cnmc.to_bmp(np.zeros((450, 450, 3), np.uint8)))
+        path.write_bytes(image_files.to_bmp(np.zeros((450, 450, 3), np.uint8)))
         assert "wrong size, 450 x 450 px" in verify(copy).problems["problem"][0]
 
     def test_when_the_label_file_is_wrong_then_that_is_a_problem_too(self, copy):

@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from helpers import callbacks, models, training
-from helpers.profiles import Profile
+from helpers.models import registry
+from helpers.settings import Profile
+from helpers.training import callbacks, loop, trainer
 
 PROFILE = Profile("tiny", 32, (4, 4), 48, 48, 3, 0.05, batch_size=8)
 
@@ -37,7 +38,7 @@ def build_tiny(image_size: int, *, normalise: bool = True, dropout: float = 0.3)
 
 
 def register_tiny() -> None:
-    models.MODELS["tiny"] = models.ModelSpec("tiny", build_tiny)
+    registry.MODELS["tiny"] = registry.ModelSpec("tiny", build_tiny)
 
 
 def make_table(folder: Path, count: int = 48) -> pd.DataFrame:
@@ -76,10 +77,10 @@ def main() -> None:
     callbacks.EVERY = 0.0  # these epochs are short
     table, arguments = pd.read_csv(sys.argv[1], dtype={"fold": str}), json.loads(sys.argv[2])
     if len(sys.argv) > 3:
-        followers = training.fitting._followers
+        followers = loop._followers
         killer = KillAfter(int(sys.argv[3]))
-        training.fitting._followers = lambda *given: [*followers(*given), killer]
-    training.train("tiny", table, PROFILE, report=print, **arguments)
+        loop._followers = lambda *given: [*followers(*given), killer]
+    trainer.train("tiny", table, PROFILE, report=print, **arguments)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@
 `judging` (06), `beyond` (07).
 """
 
+from __future__ import annotations
+
 from helpers.plots.style import (
     CLASS_COLOURS,
     CLASS_MARKERS,

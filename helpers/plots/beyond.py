@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from helpers import metrics
+from helpers.evaluation import metrics
 from helpers.plots.style import CLASS_COLOURS, NEUTRAL, PALETTE, new_figure
 
 VERDICTS = {"helps": (PALETTE[2], "^"), "harms": (PALETTE[1], "v"), "not shown": (NEUTRAL, "o")}

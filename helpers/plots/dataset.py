@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from helpers import cnmc
+from helpers.data import image_files
 from helpers.plots.style import CLASS_COLOURS, NEUTRAL, new_figure
 
 PART_COLOURS = {"train": "#999999", "validation": "#E69F00", "test": "#000000"}
@@ -39,7 +39,7 @@ def cell_grid(
     for ax in axes.flat:
         ax.axis("off")
     for number, (ax, row) in enumerate(zip(axes.flat, table.itertuples(), strict=False), start=1):
-        ax.imshow(cnmc.read_image(row.path))
+        ax.imshow(image_files.read_image(row.path))
         text = f"{row.label} · subject {row.subject}" if reveal else f"{number}"
         ax.set_title(text, fontsize=9, color=CLASS_COLOURS[row.label] if reveal else "black")
     return fig
@@ -159,7 +159,7 @@ def twins(pairs: pd.DataFrame, title: str, origin: str, *, most: int = 5) -> Fig
     fig, axes = new_figure(title, origin, nrows=2, ncols=len(shown), size=size, squeeze=False)
     for (upper, lower), row in zip(axes.T, shown.itertuples(), strict=True):
         for ax, path in ((upper, row.path), (lower, row.path_twin)):
-            ax.imshow(cnmc.read_image(path))
+            ax.imshow(image_files.read_image(path))
             ax.set_title(Path(path).stem, fontsize=8)
             ax.axis("off")
     return fig

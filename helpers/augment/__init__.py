@@ -1,0 +1,1 @@
+"""Cropping, augmenting and staining of images."""

@@ -1,0 +1,146 @@
+"""What a crop cuts: measured for every image, the nucleus apart from debris that hangs on it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+import numpy as np
+import pandas as pd
+from scipy import ndimage
+
+from helpers.data.image_files import SIDE, read_image
+
+SIDES = (256, 300, 320, 350, 380, 400, 420, 440)
+BLACK = 8  # levels of 255; the background is 0, but a JPEG copy has some noise around the edge
+BODY, FRINGE = 0.4, 12
+
+
+def find_nucleus(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Tells the compact body of a nucleus from the thin things that hang on it.
+
+    The body is where a disc fits that has 0.4 times the radius of the largest disc that fits at
+    all, and 12 px around it (a morphological opening): tails of cytoplasm and rims of red cells
+    are too thin for that. A whole red cell is not, and counts as nucleus: errors are on the safe
+    side.
+
+    Args:
+        image: A uint8 array of shape (h, w, 3), black outside the cell.
+
+    Returns:
+        Two boolean arrays of shape (h, w), nucleus and debris; no pixel is in both.
+    """
+    cell = (image > BLACK).any(axis=2)
+    nucleus = np.zeros_like(cell)
+    if cell.any():
+        rows, columns = ndimage.find_objects(cell.astype(np.int8))[0]
+        inside = np.pad(cell[rows, columns], 1)
+        depth = ndimage.distance_transform_edt(inside)
+        core = depth >= BODY * depth.max()
+        near = ndimage.distance_transform_edt(~core) < BODY * depth.max() + FRINGE
+        nucleus[rows, columns] = (inside & near)[1:-1, 1:-1]
+    return nucleus, cell & ~nucleus
+
+
+def survey(table: pd.DataFrame, sides: Sequence[int] = SIDES) -> pd.DataFrame:
+    """Measures for every image what each central crop would cut off.
+
+    Args:
+        table: One row per image, with `path`.
+        sides: Sides of the crops, even numbers of px up to 450.
+
+    Returns:
+        One row per image and crop `side`: the columns of the table; `nucleus` and `debris` in px;
+        `nucleus_cut` and `debris_cut`, what the crop cuts of them; `turned_cut`, what it could cut
+        of the nucleus if the image were turned first; and, the same for each crop, the smallest
+        side that keeps everything (`whole_side`), the nucleus (`nucleus_side`), or the nucleus
+        however it is turned (`turned_side`).
+
+    Raises:
+        ValueError: If a side is not an even number from 2 to 450.
+    """
+    wrong = [side for side in sides if side % 2 or not 2 <= side <= SIDE]
+    if wrong or not len(sides):
+        raise ValueError(f"Sides of crops are even, from 2 to {SIDE} px. Received: {list(sides)}")
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = list(pool.map(lambda path: _measure(path, sides), table["path"]))
+    numbers = pd.DataFrame([row for rows in found for row in rows])
+    repeated = table.loc[table.index.repeat(len(sides))].reset_index(drop=True)
+    return pd.concat([repeated, numbers], axis="columns")
+
+
+def _measure(path: str, sides: Sequence[int]) -> list[dict[str, int]]:
+    nucleus, debris = find_nucleus(read_image(path))
+    square, turned = _sides()
+    whole_side = int(square[nucleus | debris].max(initial=0))
+    of_nucleus, of_debris, of_turned = square[nucleus], square[debris], turned[nucleus]
+    always = {
+        "nucleus": len(of_nucleus),
+        "debris": len(of_debris),
+        "whole_side": whole_side,
+        "nucleus_side": int(of_nucleus.max(initial=0)),
+        "turned_side": int(np.ceil(of_turned.max(initial=0))),
+    }
+    return [
+        {
+            "side": side,
+            "nucleus_cut": int((of_nucleus > side).sum()),
+            "debris_cut": int((of_debris > side).sum()),
+            "turned_cut": int((of_turned > side).sum()),
+            **always,
+        }
+        for side in sides
+    ]
+
+
+@cache
+def _sides() -> tuple[np.ndarray, np.ndarray]:
+    """Returns for each pixel the side of the central square, and of a turning one, that keeps it.
+
+    A square that is turned keeps for sure only the circle inside it.
+    """
+    steps = np.abs(np.arange(SIDE) - (SIDE - 1) / 2) + 0.5  # to the far edge of the pixel
+    square = 2 * np.maximum(steps[:, None], steps)
+    return square, 2 * np.hypot(steps[:, None], steps)
+
+
+def summarise(measured: pd.DataFrame) -> pd.DataFrame:
+    """Counts for each crop how many images lose something, and how much the worst one loses.
+
+    Args:
+        measured: As from `survey`.
+
+    Returns:
+        One row per `side`: `images`; those that lose anything (`cut`), debris alone
+        (`debris only`), some nucleus (`nucleus`), or could lose some nucleus if turned first
+        (`nucleus if turned`); and the largest share of a nucleus that is cut (`worst`).
+    """
+    hit = measured["nucleus_cut"] > 0
+    any_cut = hit | (measured["debris_cut"] > 0)
+    columns = {
+        "cut": any_cut,
+        "debris only": any_cut & ~hit,
+        "nucleus": hit,
+        "nucleus if turned": measured["turned_cut"] > 0,
+    }
+    groups = pd.DataFrame({"side": measured["side"], **columns}).groupby("side")
+    counts = groups.sum()
+    counts.insert(0, "images", groups.size())
+    worst = measured["nucleus_cut"] / measured["nucleus"].clip(lower=1)
+    return counts.assign(worst=worst.groupby(measured["side"]).max())
+
+
+def safe_side(measured: pd.DataFrame, *, turned: bool = False) -> int:
+    """Returns the smallest crop that cuts no nucleus of any image: the largest border to remove.
+
+    Args:
+        measured: As from `survey`.
+        turned: Whether images may be turned before they are cropped.
+
+    Returns:
+        An even number of px, at most 450.
+    """
+    side = int(measured["turned_side" if turned else "nucleus_side"].max())
+    return min(side + side % 2, SIDE)

@@ -1,0 +1,287 @@
+"""Stain and light of a nucleus: measured, moved to a target, shifted to another lab, jittered.
+
+Nuclei lie on exact black, which published code takes for the darkest stain there is, since it
+expects a white background. So everything here looks at the nucleus alone, and black stays black.
+Every function of an image takes and returns uint8 pixels of shape (h, w, 3), red first.
+
+Changed copies of images, written once: what a normalisation makes of a whole table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import zlib
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from os import cpu_count
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from helpers import runs
+from helpers.data import image_files
+from helpers.settings import work_dir
+
+VERSION = 1  # raise it whenever a treatment changes an image otherwise
+WHITE = 255.0  # what the camera would have given without a cell in the light
+_ANGLES = (1, 99)  # percentiles that stand for the two pure stains, as in Macenko et al. 2009
+_STRENGTH = 99  # percentile that stands for a stain's full strength, as there
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """What the stain of some nuclei looks like: the target of a normalisation.
+
+    Args:
+        lab_mean: Mean of L*, a* and b*.
+        lab_sd: Their standard deviations.
+        stains: Optical density of the two stains in red, green and blue, each of length 1; the
+            one that takes more red comes first. Shape (2, 3).
+        strengths: Robust maximum of the concentration of each stain.
+    """
+
+    lab_mean: np.ndarray
+    lab_sd: np.ndarray
+    stains: np.ndarray
+    strengths: np.ndarray
+
+
+@dataclass(frozen=True)
+class Laboratory:
+    """How another laboratory's pictures differ, channel by channel (red, green, blue).
+
+    Args:
+        density: Factor on the optical density: more or less dye, or another dye.
+        light: Factor on the light: brightness and colour of lamp and camera.
+    """
+
+    density: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    light: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+
+def nucleus_mask(image: np.ndarray) -> np.ndarray:
+    """Tells which pixels are not black background, as an array of shape (h, w)."""
+    return (image[..., 0] | image[..., 1] | image[..., 2]) > 0
+
+
+def nucleus_pixels(image: np.ndarray) -> np.ndarray:
+    """Returns the pixels that are not black background, as an array of shape (n, 3).
+
+    Raises:
+        ValueError: If the image has fewer than two such pixels.
+    """
+    pixels = image[nucleus_mask(image)]
+    if len(pixels) < 2:
+        raise ValueError(
+            "A stain can be measured on a nucleus only, and this image is black. Received: "
+            f"{len(pixels)} pixels that are not background"
+        )
+    return pixels
+
+
+def measure(images: Iterable[np.ndarray], per_image: int = 2_000, seed: int = 0) -> Appearance:
+    """Measures the common appearance of images, each with the same weight.
+
+    Args:
+        images: One or more images.
+        per_image: Pixels drawn from each.
+        seed: Seed of the draw.
+
+    Returns:
+        The appearance of all pixels together.
+    """
+    rng = np.random.default_rng(seed)
+    pixels = np.concatenate([rng.choice(nucleus_pixels(image), per_image) for image in images])
+    lab, density = _to_lab(pixels), optical_density(pixels)
+    stains = _find_stains(density)
+    strengths = np.percentile(_concentrations(density, stains), _STRENGTH, axis=0)
+    return Appearance(lab.mean(axis=0), lab.std(axis=0), stains, strengths)
+
+
+def optical_density(pixels: np.ndarray) -> np.ndarray:
+    """Returns what dye takes from the light, in natural logarithms: it adds where dyes add.
+
+    Example:
+        >>> optical_density(np.array([94, 35])).round(1).tolist()
+        [1.0, 2.0]
+    """
+    return -np.log(np.maximum(pixels, 1, dtype=np.float32) / np.float32(WHITE))
+
+
+def _to_lab(pixels: np.ndarray) -> np.ndarray:
+    from skimage.color import rgb2lab
+
+    return rgb2lab(pixels / np.float32(WHITE))
+
+
+def _find_stains(density: np.ndarray) -> np.ndarray:
+    """Finds the two directions between which all pixels lie, in the plane that holds most."""
+    _, plane = np.linalg.eigh(np.cov(density.T))
+    plane = plane[:, :0:-1]  # the two largest, the largest first
+    plane = plane * np.where(plane.sum(axis=0) < 0, -1, 1)
+    along, across = (density @ plane).T
+    angles = np.percentile(np.arctan2(across, along), _ANGLES)
+    stains = np.array([plane @ (np.cos(angle), np.sin(angle)) for angle in angles])
+    return stains[np.argsort(-stains[:, 0])]
+
+
+def _concentrations(density: np.ndarray, stains: np.ndarray) -> np.ndarray:
+    """Solves density = concentrations @ stains, in least squares."""
+    return density @ np.linalg.pinv(stains)
+
+
+def reinhard(image: np.ndarray, target: Appearance) -> np.ndarray:
+    """Gives the nucleus the target's mean and spread of lightness and colour.
+
+    Source: Reinhard et al. 2001, IEEE CG&A 21(5), 34-41; in CIELAB, as is usual for stains.
+
+    Args:
+        image: The image.
+        target: The appearance to reach.
+
+    Returns:
+        The normalised image; equal to the target but for rounding and what no screen can show.
+    """
+    from skimage.color import lab2rgb
+
+    lab = _to_lab(nucleus_pixels(image))
+    spread = np.maximum(lab.std(axis=0), 1e-6)
+    moved = (lab - lab.mean(axis=0)) / spread * target.lab_sd + target.lab_mean
+    moved[:, 0] = np.maximum(moved[:, 0], 0)  # darker than black, or yellower than any light
+    moved[:, 2] = np.minimum(moved[:, 2], 200 * (moved[:, 0] + 16) / 116 - 1e-3)
+    return _paint(image, lab2rgb(moved.astype(np.float32)) * WHITE)
+
+
+def macenko(image: np.ndarray, target: Appearance) -> np.ndarray:
+    """Separates the nucleus into two stains and mixes it again from the target's stains.
+
+    Source: Macenko et al. 2009, IEEE ISBI, 1107-1110; here the nucleus mask replaces the
+    threshold that leaves out the white background.
+
+    Args:
+        image: The image.
+        target: The appearance to reach.
+
+    Returns:
+        The normalised image.
+    """
+    density = optical_density(nucleus_pixels(image))
+    found = _concentrations(density, _find_stains(density[::4]))  # neighbours are alike
+    full = np.maximum(np.percentile(found, _STRENGTH, axis=0), 1e-6)
+    mixed = (found / full * target.strengths) @ target.stains
+    return _paint(image, WHITE * np.exp(-mixed))
+
+
+def even_light(image: np.ndarray) -> np.ndarray:
+    """Takes out light that falls off to one side: the plane through the logarithm of the pixels.
+
+    Args:
+        image: The image.
+
+    Returns:
+        The image as under even light, of the same geometric mean.
+    """
+    pixels = nucleus_pixels(image)
+    places = np.argwhere(nucleus_mask(image)).astype(float)
+    places -= places.mean(axis=0)
+    logs = -optical_density(pixels).mean(axis=1)
+    slope = np.linalg.lstsq(places, logs - logs.mean(), rcond=None)[0]
+    return _paint(image, pixels * np.exp(-places @ slope)[:, None])
+
+
+def as_seen_in(image: np.ndarray, laboratory: Laboratory) -> np.ndarray:
+    """Shows the nucleus as another laboratory would have stained and lit it.
+
+    By the law of Beer and Lambert dye multiplies optical density, and lamps multiply light.
+
+    Args:
+        image: The image.
+        laboratory: How that laboratory differs.
+
+    Returns:
+        The same cell, seen there.
+    """
+    levels = optical_density(np.arange(256))[:, None] * np.asarray(laboratory.density)
+    seen = WHITE * np.exp(-levels) * np.asarray(laboratory.light)
+    return _paint(image, seen[nucleus_pixels(image), (0, 1, 2)])
+
+
+def jitter(image: np.ndarray, amount: float = 0.1, seed: int = 0) -> np.ndarray:
+    """Shows the nucleus as a random laboratory would, for more varied training images.
+
+    Source: the idea is that of Tellez et al. 2018, IEEE TMI 37(9), 2126-2136.
+
+    Args:
+        image: The image; it decides the draw together with the seed.
+        amount: All factors of the `Laboratory` lie within 1 +- amount; 0 to 1.
+        seed: Another seed, another laboratory.
+
+    Returns:
+        The same cell, seen there.
+    """
+    if not 0 <= amount < 1:
+        raise ValueError(f"The jitter lies from 0 to below 1. Received: amount={amount!r}")
+    rng = np.random.default_rng((seed, zlib.crc32(np.ascontiguousarray(image))))
+    density, light = 1 + amount * rng.uniform(-1, 1, (2, 3))
+    return as_seen_in(image, Laboratory(tuple(density), tuple(light)))
+
+
+def _paint(image: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Puts new pixels on the nucleus; none becomes black, or it would turn into background."""
+    painted = np.zeros_like(image)
+    painted[nucleus_mask(image)] = np.clip(np.rint(pixels), 1, WHITE).astype(np.uint8)
+    return painted
+
+
+def write_copies(
+    table: pd.DataFrame, transform: Callable[[np.ndarray], np.ndarray]
+) -> pd.DataFrame:
+    """Writes a changed copy of every image below the work folder, once.
+
+    Args:
+        table: One row per image, with `path`.
+        transform: What to do with an image: a function of a module, or `functools.partial` of one.
+
+    Returns:
+        The table with the paths of the copies. Digests of the originals are left out.
+
+    Raises:
+        ValueError: If the transform is a lambda or a nested function, which have no name to be
+            found again by.
+    """
+    description = {
+        "images": runs.table_digest(table[table.columns.intersection(["path", "sha256"])]),
+        "transform": _digest(transform),
+        "version": VERSION,
+    }
+    names = [f"{n:05}_{Path(path).stem}.png" for n, path in enumerate(table["path"])]
+
+    def make(folder: Path) -> None:
+        jobs = [(path, folder / name) for path, name in zip(table["path"], names, strict=True)]
+        missing = [job for job in jobs if not job[1].exists()]
+        with ThreadPoolExecutor(cpu_count()) as pool:
+            list(pool.map(lambda job: _write(job[0], job[1], transform), missing))
+
+    folder = runs.make_once(work_dir() / "stain", description, make)
+    copies = table.drop(columns=["sha256", "pixels"], errors="ignore")
+    return copies.assign(path=[str(folder / name) for name in names])
+
+
+def _digest(transform: Callable) -> str:
+    try:
+        return hashlib.sha256(pickle.dumps(transform)).hexdigest()
+    except (pickle.PicklingError, AttributeError) as error:
+        raise ValueError(
+            "A transform is a function of a module, or functools.partial of one, so that its "
+            f"copies can be found again. Received: {transform!r}"
+        ) from error
+
+
+def _write(path: str, copy: Path, transform: Callable[[np.ndarray], np.ndarray]) -> None:
+    from PIL import Image
+
+    image = Image.fromarray(transform(image_files.read_image(path)))
+    runs.write_atomic(copy, lambda partial: image.save(partial, compress_level=1))

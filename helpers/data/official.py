@@ -1,0 +1,274 @@
+"""Compares a copy of C-NMC 2019 with the published set, image by image, through digests.
+
+Fetches C-NMC 2019 from Kaggle, or says how to get it by hand; and where it comes from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from filelock import FileLock
+
+from helpers.data.cnmc import PARTS, find_files, index, place_of
+from helpers.data.image_files import FINAL_SIDE, SIDE, ImageError, digest, map_files, side_of
+
+# Of the 15,114 published files: the number and the listing digest of each folder, and of them all.
+PUBLISHED = {
+    "fold_0/all": (2_397, "ddb897af793e68e6660e302ba649b514d1d829c74eba35cc364d53a1f381f5ef"),
+    "fold_0/hem": (1_130, "a7757eba1a1598ce31c206a15cfa5b77be57a0c9307d9cb0ede0a189a1d51e51"),
+    "fold_1/all": (2_418, "5ec17f04d08a903fcaedc87f9ec0cc9b7409d65d2f54d6879f3b36763de0376e"),
+    "fold_1/hem": (1_163, "b404a5ba53f052749d6d539b50f96ecc6cdb7b68f30d5fcae616f5e991ef07ea"),
+    "fold_2/all": (2_457, "e94de7af88a6403c3e340e03d79591fc323d4d492f2bb99208529ce5ee55aae8"),
+    "fold_2/hem": (1_096, "251fa8430b8532d697ecec1fe2d12b825fa5a4197134df52b1182db71e83880b"),
+    "preliminary": (1_867, "6cf1b5b03400ed0e25ea88b00b4e6a0d26dafd503b1c613086f95ee1a6ecf7b4"),
+    "final": (2_586, "a55131b6d7b27fcf4bbfe8641386b1c3234791635b1e5659da04851cdab9af75"),
+}
+PUBLISHED_DIGEST = "efe16948d0d854ba83fa6f9657faf2cdf89896920697f19216b672cfec9216f7"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `verify` found.
+
+    Args:
+        groups: One row per published folder: `group`, `images`, `expected`, and `state`:
+            "published", "absent", "incomplete", "changed", "surplus", or "not in the set".
+        problems: One row per bad file: `path`, `problem`.
+        digest: Listing digest of the whole copy.
+    """
+
+    groups: pd.DataFrame
+    problems: pd.DataFrame
+    digest: str
+
+    @property
+    def is_published(self) -> bool:
+        """Whether this is the published set, whole and unchanged."""
+        return self.digest == PUBLISHED_DIGEST
+
+    def __str__(self) -> str:
+        """Says it in a few lines: the verdict, the differences, the bad files."""
+        lines = [f"{self.groups['images'].sum():,} images, listing digest {self.digest}"]
+        lines.append(self._verdict())
+        different = self.groups[self.groups["state"] != "published"]
+        for row in different.itertuples():
+            lines.append(f"  {row.group}: {row.state}, {row.images:,} of {row.expected:,} images")
+        lines += [f"  {row.path}: {row.problem}" for row in self.problems.itertuples()]
+        return "\n".join(lines)
+
+    def _verdict(self) -> str:
+        if self.is_published:
+            return "This is the published set."
+        state = self.groups.groupby(self.groups["group"].map(_part_of))["state"].agg(set)
+        whole = [part for part in PARTS if state.get(part) == {"published"}]
+        absent = [part for part in PARTS if state.get(part) == {"absent"}]
+        others = [part for part in PARTS if part not in whole + absent]
+        said = [f"unchanged: {', '.join(whole)}"] if whole else []
+        said += [f"absent: {', '.join(absent)}"] if absent else []
+        said += [f"different: {', '.join(others)}"] if others else []
+        return f"This is not the whole published set ({'; '.join(said)})."
+
+
+def _part_of(group: str) -> str:
+    return group if group in PARTS else "training"
+
+
+def verify(root: str | Path, workers: int | None = None) -> Report:
+    """Reads every image under a folder and compares the copy with the published set.
+
+    Args:
+        root: Folder that holds a copy, in any layout and at any depth.
+        workers: Reading threads; by default one per processor, and at least four.
+
+    Returns:
+        The report; print it for a summary.
+
+    Raises:
+        FileNotFoundError: If there is no such folder or no image in it.
+        ValueError: If two different files claim to be the same image.
+    """
+    images, labels = find_files(root)
+    if not images:
+        raise FileNotFoundError(
+            f"Expected a folder that holds a copy of C-NMC 2019. Received: {str(root)!r}, "
+            "which holds no images"
+        )
+    table = pd.DataFrame({"path": list(images), "group": [p.group for p in images.values()]})
+    found = list(map_files(_inspect, table["path"].tolist(), workers))
+    table = table.assign(sha256=[f[0] for f in found], problem=[f[1] for f in found])
+    problems = table.loc[table["problem"] != "", ["path", "problem"]]
+    problems = pd.concat([problems, _naming_problems(root, images, labels)], ignore_index=True)
+    return Report(_compare_groups(table), problems, listing_digest(table))
+
+
+def _inspect(data: memoryview, path: str) -> tuple[str, str]:
+    """Returns a file's SHA-256 and what is wrong with its image, or ""."""
+    side = FINAL_SIDE if place_of(path).part == "final" else SIDE
+    try:
+        file, _ = digest(data, path)
+        found = side_of(data)
+    except ImageError as error:
+        return hashlib.sha256(data).hexdigest(), error.problem
+    return file, "" if found == side else f"wrong size, {found} x {found} px"
+
+
+def _naming_problems(root: str | Path, images: dict, labels: list[str]) -> pd.DataFrame:
+    """Returns the complaints of `index` about names and the label file, one per part."""
+    rows = []
+    for part in sorted({place.part for place in images.values()}):
+        try:
+            index(root, part)
+        except (FileNotFoundError, ValueError) as error:
+            rows.append((labels[0] if labels and part == "preliminary" else str(root), str(error)))
+    return pd.DataFrame(rows, columns=["path", "problem"], dtype="str")
+
+
+def _compare_groups(table: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for group in [*PUBLISHED, *sorted(set(table["group"]) - set(PUBLISHED))]:
+        here = table[table["group"] == group]
+        expected, published = PUBLISHED.get(group, (0, ""))
+        state = _state(len(here), expected, listing_digest(here) == published)
+        rows.append((group, len(here), expected, state))
+    return pd.DataFrame(rows, columns=["group", "images", "expected", "state"])
+
+
+def _state(images: int, expected: int, same: bool) -> str:
+    if same or not images:
+        return "published" if same else "absent"
+    if not expected:
+        return "not in the set"
+    return {-1: "incomplete", 0: "changed", 1: "surplus"}[(images > expected) - (images < expected)]
+
+
+def listing_digest(table: pd.DataFrame) -> str:
+    """Returns one SHA-256 for a whole listing: which image is where, with which content.
+
+    Only the published folder (`fold_0/all`), the name and the content count, not the layout around
+    them, nor the order of the rows.
+
+    Args:
+        table: One row per image, with `path` and `sha256`.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Raises:
+        ValueError: If the table holds no digests.
+    """
+    if "sha256" not in table:
+        raise ValueError(
+            "A listing is compared by its files' digests: add them with cnmc.add_digests(table). "
+            f"Received: the columns {list(table.columns)}"
+        )
+    lines = sorted(_lines(table["path"], table["sha256"]))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _lines(paths: Iterable[str], digests: Iterable[str]) -> Iterable[str]:
+    for path, file in zip(paths, digests, strict=True):
+        place = place_of(path)
+        yield f"{place.group}/{place.name} {file}\n"
+
+
+HANDLE = "andrewmvd/leukemia-classification"
+FOLDER = "C-NMC_Leukemia"
+DISK_NEEDED = 2 * 10.4e9  # bytes: the images, and their archive, which is at most as large
+
+PROVENANCE = """\
+C-NMC 2019: 15,114 images of single white-blood-cell nuclei from 118 subjects, 10,661 of them for
+training, made for the challenge 'Classification of normal vs malignant cells in B-ALL white blood
+cancer microscopic images' at ISBI 2019.
+
+Cite:     Gupta, A., & Gupta, R. (2019). ALL Challenge dataset of ISBI 2019 (C-NMC 2019). The
+          Cancer Imaging Archive. https://doi.org/10.7937/tcia.2019.dc64i46r
+          The owners also ask for https://doi.org/10.1016/j.media.2020.101788,
+          https://doi.org/10.1007/978-3-319-66179-7_50 and, for the archive,
+          https://doi.org/10.1007/s10278-013-9622-7.
+Licence:  CC BY 3.0, https://creativecommons.org/licenses/by/3.0/
+Labels:   ALL, a leukaemic B-lymphoblast, or HEM, a normal cell of the same lineage, as marked by an
+          expert oncologist. Every cell of one subject has the same label: ALL cells come from
+          patients with the disease, HEM cells from subjects without it.
+Images:   segmented from stained smears, stain-normalised by the owners, black around the nucleus.
+Limits:   one laboratory, one lineage, one label an image. Nothing built on it is fit for diagnosis.
+"""
+
+
+def fetch(folder: str | Path) -> Path:
+    """Downloads the data set from Kaggle (public, no login), whole or not at all.
+
+    An interrupted download goes on where it stopped when it is called again.
+
+    Args:
+        folder: Where the folder `C-NMC_Leukemia` shall be; needs 21 GB of free disk meanwhile.
+
+    Returns:
+        The folder of the images: set `CNMC_DATA` to it.
+
+    Raises:
+        OSError: If the disk is too small.
+        ConnectionError: If the download fails, with the way to do it by hand.
+    """
+    folder = Path(folder).expanduser().resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    target, cache = folder / FOLDER, folder / ".download"
+    with FileLock(folder / ".download.lock"):
+        if target.is_dir():
+            return target
+        _check_disk(folder, cache)
+        fetched = _download(cache, target)
+        if not fetched.is_relative_to(cache):  # a notebook on Kaggle or Colab has it mounted
+            return fetched
+        inner = fetched / FOLDER
+        (inner if inner.is_dir() else fetched).rename(target)
+        shutil.rmtree(cache, ignore_errors=True)
+    return target
+
+
+def _check_disk(folder: Path, cache: Path) -> None:
+    """Raises if the images and their archive do not fit, less what an earlier call has left."""
+    there = sum(file.stat().st_size for file in cache.rglob("*") if file.is_file())
+    free = shutil.disk_usage(folder).free
+    if free + there < DISK_NEEDED:
+        raise OSError(
+            f"The data set needs {DISK_NEEDED / 1e9:.0f} GB of free disk while it is unpacked, "
+            f"half of it afterwards: name a folder on another disk. Received: {str(folder)!r} with "
+            f"{free / 1e9:.1f} GB free"
+        )
+
+
+def _download(cache: Path, target: Path) -> Path:
+    """Downloads and unpacks under `cache`; kagglehub shows progress and resumes."""
+    import kagglehub
+
+    try:
+        with _kaggle_cache(cache):
+            return Path(kagglehub.dataset_download(HANDLE)).resolve()
+    except Exception as error:  # from no network to a full disk: the way out is the same
+        raise ConnectionError(
+            "The data set could not be downloaded. Try again, and it goes on where it stopped; or "
+            f"download it by hand from https://www.kaggle.com/datasets/{HANDLE} or, at The Cancer "
+            "Imaging Archive, https://doi.org/10.7937/tcia.2019.dc64i46r, unpack it into "
+            f"{target}, and set CNMC_DATA to that folder. "
+            f"Received: {type(error).__name__}: {error}"
+        ) from error
+
+
+@contextmanager
+def _kaggle_cache(cache: Path) -> Iterator[None]:
+    """Lets kagglehub keep its files here rather than in the home folder, for as long as it runs."""
+    before = os.environ.get("KAGGLEHUB_CACHE")
+    os.environ["KAGGLEHUB_CACHE"] = str(cache)
+    try:
+        yield
+    finally:
+        os.environ.pop("KAGGLEHUB_CACHE")
+        if before is not None:
+            os.environ["KAGGLEHUB_CACHE"] = before

@@ -1,0 +1,1 @@
+"""Scores with intervals: tables in, tables out."""

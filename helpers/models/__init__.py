@@ -1,0 +1,1 @@
+"""The five networks and their first weights."""

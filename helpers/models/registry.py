@@ -1,0 +1,221 @@
+"""The five networks of the series in one registry, with first weights and what may be trained.
+
+A sixth network needs one entry here:
+
+    MODELS["mine"] = ModelSpec("mine", build_mine, last_after="the_last_frozen_layer")
+
+where `build_mine(image_size, **options)` returns a flat Keras model that takes raw images and ends
+in a softmax over `cnmc.CLASSES`. Everything else (training, runs, figures) then knows it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from helpers.models import networks
+from helpers.models import weights as first_weights
+from helpers.models.weights import Published
+
+STAGES = ("all", "head", "last")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What the series knows of a network.
+
+    Args:
+        name: The name it is asked for by, and that the model carries.
+        builder: Takes the image size in px and its own options; returns the model.
+        native_size: Side in px of the images it was designed for.
+        preprocessing: What its first layers do to an image, in words.
+        citation: Where it was published.
+        last_after: Name of the layer after which stage "last" trains; "" if it trains all.
+        published: Pretrained weights, if any are published.
+    """
+
+    name: str
+    builder: Callable[..., keras.Model]
+    native_size: int = 224
+    preprocessing: str = ""
+    citation: str = ""
+    last_after: str = ""
+    published: Published | None = None
+
+
+_CENTRED = "mean colour of ImageNet taken off, blue-green-red"
+MODELS = {
+    spec.name: spec
+    for spec in (
+        ModelSpec(
+            "alexnet",
+            networks.alexnet,
+            227,
+            "scaled to -1 to 1",
+            "Krizhevsky, Sutskever and Hinton, NeurIPS 2012",
+            "pool2",
+        ),
+        ModelSpec(
+            "vgg16",
+            networks.vgg16,
+            224,
+            _CENTRED,
+            "Simonyan and Zisserman, ICLR 2015, arXiv 1409.1556",
+            "block4_pool",
+            Published(
+                "vgg16/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
+                "6d6bbae143d832006294945121d1f1fc",
+                bgr=True,
+            ),
+        ),
+        ModelSpec(
+            "inception_v3",
+            networks.inception_v3,
+            299,
+            "scaled to -1 to 1",
+            "Szegedy and others, CVPR 2016, arXiv 1512.00567",
+            "mixed8",
+            Published(
+                "inception_v3/inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
+                "bcbd6486424b2319ff4ef7d526e38f63",
+                bgr=False,
+            ),
+        ),
+        ModelSpec(
+            "resnet50",
+            networks.resnet50,
+            224,
+            _CENTRED,
+            "He, Zhang, Ren and Sun, CVPR 2016, arXiv 1512.03385",
+            "conv4_block6_out",
+            Published(
+                "resnet/resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+                "4d473c1dd8becc155b73f8504c6f6626",
+                bgr=True,
+            ),
+        ),
+        ModelSpec(
+            "proposed_cnn",
+            networks.proposed_cnn,
+            224,
+            "scaled to 0 to 1",
+            "the paper, IJIRSET 12(8), 2023, section III 3.3",
+            "block5_pool",
+        ),
+    )
+}
+
+
+def build(
+    name: str,
+    image_size: int,
+    *,
+    weights: str | Path | None = "auto",
+    seed: int = 0,
+    **options: Any,
+) -> keras.Model:
+    """Builds a network that takes raw images; its own preprocessing is inside.
+
+    Args:
+        name: A name of `MODELS`.
+        image_size: Side of the images in px, at least 1.
+        weights: "auto" for the best there are, "imagenet", "hed" (VGG16 only), the path of a
+            file, or None for random ones; see `helpers.models.weights`. `weights_note` says which it was.
+        seed: Decides the random weights, and what dropout drops.
+        **options: Options of the builder, such as `order` of `networks.proposed_cnn`.
+
+    Returns:
+        A flat model: float images 0 to 255 of shape (n, image_size, image_size, 3) in,
+        probabilities of `cnmc.CLASSES` out.
+
+    Raises:
+        ValueError: If the network, an option or a file of weights does not fit.
+
+    Example:
+        >>> build("proposed_cnn", 64, weights=None).output_shape
+        (None, 2)
+    """
+    spec = _spec(name)
+    source = _source(spec, weights)
+    with _seeded(seed):
+        model = spec.builder(image_size, **options)
+    _load(model, spec, source)
+    model.first_weights = source
+    return model
+
+
+def _spec(name: str) -> ModelSpec:
+    if name not in MODELS:
+        raise ValueError(f"Choose a network of {', '.join(MODELS)}. Received: {name!r}")
+    return MODELS[name]
+
+
+def _source(spec: ModelSpec, wanted: str | Path | None) -> first_weights.Source:
+    return first_weights.find(spec.name, spec.published, wanted)
+
+
+def _load(model: keras.Model, spec: ModelSpec, source: first_weights.Source) -> None:
+    first_weights.load(model, source, bgr=spec.published is not None and spec.published.bgr)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Fixes what Keras draws the seeds of its initialisers and dropouts from, and only here."""
+    before = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before)
+
+
+def weights_key(name: str, weights: str | Path | None = "auto") -> str:
+    """Names the first weights that `build` would give a network by their content."""
+    return _source(_spec(name), weights).key
+
+
+def weights_note(model: keras.Model) -> str:
+    """Says where the first weights of a network came from; belongs beside every result of it.
+
+    Args:
+        model: As `build` made it. Of a loaded one only its run knows.
+    """
+    source = getattr(model, "first_weights", None)
+    return source.note if source else "first weights not known"
+
+
+def set_trainable(model: keras.Model, stage: str) -> None:
+    """Says what of a network the next training may change; call before `compile`.
+
+    Batch normalisation of a pretrained network is frozen in every stage: only `trainable = False`
+    on the layer itself keeps its statistics, while `training=False` in the call does not.
+
+    Args:
+        model: As `build` made it, or loaded from a run.
+        stage: "all"; "head": only the dense layers; "last": these and the last block(s).
+
+    Raises:
+        ValueError: If there is no such stage.
+    """
+    if stage not in STAGES:
+        raise ValueError(f"Choose a stage of {', '.join(STAGES)}. Received: {stage!r}")
+    spec = MODELS.get(model.name, ModelSpec(model.name, keras.Model))
+    pretrained = spec.published is not None and _is_pretrained(model)
+    reached = stage == "all" or (stage == "last" and not spec.last_after)
+    for layer in model.layers:
+        head = isinstance(layer, keras.layers.Dense)
+        keeps = pretrained and isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = head or (reached and not keeps)
+        reached = reached or (stage == "last" and layer.name == spec.last_after)
+
+
+def _is_pretrained(model: keras.Model) -> bool:
+    """A network that was loaded, and so does not know its source, has been trained."""
+    source = getattr(model, "first_weights", None)
+    return source is None or source.pretrained

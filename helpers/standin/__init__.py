@@ -1,0 +1,1 @@
+"""Drawn stand-in cells in the layout of C-NMC 2019."""

@@ -1,0 +1,326 @@
+"""Outlines of drawn nuclei, as points, and what becomes of them on the pixel grid.
+
+Draws one nucleus that could pass for a sibling of the real ones, from its class and its subject.
+
+Everything is calibrated to published and measured figures of C-NMC 2019: size, outline, colour,
+chromatin mottling, the dark outermost pixel with a bright rim inside it, and the odd bit of debris
+that the published segmentation left on. Smooth fields are sums of Gaussian bumps on a coarse grid,
+so that a nucleus takes some 20 ms and no Fourier transform.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+from helpers.data.image_files import SIDE
+
+ANGLES = np.linspace(0.0, 2 * np.pi, 480, endpoint=False)
+SMALLEST, LARGEST = 17_000, 51_000  # px, the range of real nuclei
+
+
+def draw_body(
+    rng: np.random.Generator,
+    area: float,
+    lobes: float,
+    dent: float,
+    stretch: tuple[float, float] = (0.0, 0.0),
+) -> np.ndarray:
+    """Draws the outline of a nucleus: an ellipse with waves, at times dented or frayed.
+
+    Args:
+        rng: Source of all randomness.
+        area: Area in px, kept within that of real nuclei.
+        lobes: Typical relative height of the waves.
+        dent: Probability of a dent, 0 to 1.
+        stretch: Elongation to the right and downwards, as shares of the diameter.
+
+    Returns:
+        Points (x, y) in px about their mean, shape (480, 2).
+    """
+    radius = _ellipse(rng) * (1.0 + _waves(rng, lobes))
+    if rng.random() < dent:
+        radius *= 1.0 - _bump(rng, rng.uniform(0.05, 0.20), rng.uniform(0.08, 0.30))
+    if rng.random() < 0.10:  # a ragged stretch, where the segmentation frayed
+        radius += _bump(rng, 1.0, rng.uniform(0.15, 0.5)) * _wiggle(rng, 0.03, 14, 40)
+    points = radius[:, None] * np.column_stack([np.cos(ANGLES), np.sin(ANGLES)])
+    points *= 1.0 + np.array(stretch)
+    points *= np.sqrt(np.clip(area, SMALLEST, LARGEST) / _polygon_area(points))
+    return points - points.mean(axis=0)
+
+
+def _ellipse(rng: np.random.Generator) -> np.ndarray:
+    eccentricity = np.clip(rng.normal(0.49, 0.13), 0.1, 0.8)
+    flattening = np.sqrt(1.0 - eccentricity**2)
+    turned = ANGLES - rng.uniform(0.0, np.pi)
+    return 1.0 / np.hypot(np.cos(turned), np.sin(turned) / flattening)
+
+
+def _waves(rng: np.random.Generator, lobes: float) -> np.ndarray:
+    height = lobes * rng.lognormal(0.0, 0.35)
+    return _wiggle(rng, height, 3, 7) + _wiggle(rng, 0.22 * height, 8, 30)
+
+
+def _wiggle(rng: np.random.Generator, height: float, low: int, high: int) -> np.ndarray:
+    """Returns a random wave of the given standard deviation between two frequencies."""
+    k = np.arange(low, high + 1)
+    amplitude = rng.standard_normal(k.size) / k
+    phase = rng.uniform(0.0, 2 * np.pi, k.size)
+    wave = (amplitude[:, None] * np.cos(k[:, None] * ANGLES + phase[:, None])).sum(axis=0)
+    return height * wave / np.sqrt((1.0 / k**2).sum() / 2)
+
+
+def _bump(rng: np.random.Generator, height: float, width: float) -> np.ndarray:
+    away = np.angle(np.exp(1j * (ANGLES - rng.uniform(0.0, 2 * np.pi))))
+    return height * np.exp(-0.5 * (away / width) ** 2)
+
+
+def _polygon_area(points: np.ndarray) -> float:
+    x, y = points.T
+    return 0.5 * abs(float((x * np.roll(y, -1) - y * np.roll(x, -1)).sum()))
+
+
+def draw_debris(rng: np.random.Generator, body: np.ndarray) -> np.ndarray:
+    """Draws a tail of cytoplasm or the arc of a red cell that starts at an outline.
+
+    Args:
+        rng: Source of all randomness.
+        body: The outline, as from `draw_body`.
+
+    Returns:
+        Points (x, y) in px, shape (80, 2).
+    """
+    start = body[rng.integers(len(body))]
+    length, bend = rng.uniform(25, 85), rng.normal(0.0, 1.2)
+    along = np.linspace(0.0, 1.0, 40)
+    heading = np.arctan2(start[1], start[0]) + rng.normal(0.0, 0.5) + bend * along
+    course = np.column_stack([np.cos(heading), np.sin(heading)])
+    spine = 0.94 * start + np.cumsum(course, axis=0) * length / 40
+    half = rng.uniform(6, 16) * (1 + _wiggle(rng, 0.25, 1, 12)[:320:8])
+    side = np.column_stack([-course[:, 1], course[:, 0]]) * np.maximum(half, 2.0)[:, None]
+    return np.vstack([spine + side, (spine - side)[::-1]])
+
+
+def rasterise(
+    body: np.ndarray, debris: np.ndarray | None, side: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fills an outline, with its debris if any, in the smallest window that holds them.
+
+    Args:
+        body: Points of the nucleus about the centre of the image.
+        debris: Points of the debris, or None.
+        side: Side of the image in px; what does not fit is cut off.
+
+    Returns:
+        The mask of the nucleus, the mask of everything (one component, no holes), and the
+        window's left and top from the centre of the image.
+    """
+    shapes = [body] if debris is None else [body, debris]
+    points, limit = np.vstack(shapes), side // 2 - 4
+    corner = np.maximum(np.floor(points.min(axis=0)) - 2, -limit).astype(int)
+    end = np.minimum(np.ceil(points.max(axis=0)) + 3, limit).astype(int)
+    nucleus, mask = _fill(shapes[:1], corner, end), _fill(shapes, corner, end)
+    parts, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    if count > 1:
+        mask = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
+    return nucleus & mask, ndimage.binary_fill_holes(mask), corner
+
+
+def _fill(shapes: list[np.ndarray], corner: np.ndarray, end: np.ndarray) -> np.ndarray:
+    canvas = Image.new("L", tuple(int(n) for n in end - corner))
+    for shape in shapes:
+        ImageDraw.Draw(canvas).polygon([tuple(p) for p in shape - corner], fill=1)
+    return np.asarray(canvas) > 0
+
+
+# The rim scatters white light: height (levels of 255) and fall-off (px) in red, green and blue.
+RIM_HEIGHT = np.array([31.0, 35.0, 29.0], np.float32)
+RIM_LENGTH = np.array([4.0, 5.0, 8.0], np.float32)
+OUTERMOST = np.array([0.50, 0.82, 0.50], np.float32)  # of the interior's colour
+# One-factor model of chromatin: loadings on the common field give channel correlations of about
+# .93 (red-green), .84 (red-blue) and .88 (green-blue) away from the rim.
+CHROMATIN_SD = np.array([7.0, 3.7, 3.6], np.float32)
+CHROMATIN_SHARED = np.array([0.94, 0.98, 0.89], np.float32)
+DEBRIS_COLOUR = np.array([66.0, 42.0, 52.0], np.float32)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the nuclei of one class tend to look like; every trait overlaps with the other class.
+
+    Args:
+        area: Mean area in px.
+        area_habit: Standard deviation of the area between subjects, in px.
+        area_cell: Standard deviation of the area between the cells of one subject, in px.
+        lobes: Typical relative height of the outline's waves.
+        dent: Probability of a dent in the outline.
+        nucleoli: Mean number of nucleoli that show.
+        grain: Typical width of a chromatin clump in px.
+        strands: Share of the chromatin that lies in strands rather than in clumps, 0 to 1.
+    """
+
+    area: float
+    area_habit: float
+    area_cell: float
+    lobes: float
+    dent: float
+    nucleoli: float
+    grain: float
+    strands: float
+
+
+KINDS = {
+    "ALL": Kind(36_900, 6_000, 4_000, 0.033, 0.60, 2.1, 11.6, 0.50),
+    "HEM": Kind(26_900, 6_300, 4_200, 0.026, 0.25, 0.25, 7.2, 0.12),
+}
+
+
+@dataclass(frozen=True)
+class Style:
+    """What all nuclei of one subject (or one smear field of it) share.
+
+    Args:
+        colour: Mean red, green and blue of the interior, in levels of 255.
+        tilt: Illumination gradient to the right and downwards, relative change per 100 px.
+        focus: Fall-off of the bright rim relative to the usual one; above 1 is blurred.
+        size: Size habit in standard deviations between subjects.
+        stretch: Elongation along the smear, to the right and downwards, as shares of the diameter.
+        contrast: Strength of the chromatin relative to the usual one.
+        debris: Probability that a nucleus carries debris.
+    """
+
+    colour: tuple[float, float, float] = (69.5, 26.5, 76.5)
+    tilt: tuple[float, float] = (0.0, 0.0)
+    focus: float = 1.0
+    size: float = 0.0
+    stretch: tuple[float, float] = (0.0, 0.0)
+    contrast: float = 1.0
+    debris: float = 0.15
+
+
+def draw_nucleus(rng: np.random.Generator, label: str, style: Style | None = None) -> np.ndarray:
+    """Draws one nucleus on black.
+
+    Args:
+        rng: Source of all randomness; the same state gives the same picture.
+        label: "ALL" or "HEM".
+        style: The subject's style; by default an average one.
+
+    Returns:
+        An image of shape (450, 450, 3), uint8, exactly 0 outside the nucleus.
+
+    Raises:
+        ValueError: If the label is none of the two classes.
+
+    Example:
+        >>> draw_nucleus(np.random.default_rng(0), "ALL").shape
+        (450, 450, 3)
+    """
+    if label not in KINDS:
+        raise ValueError(f"A nucleus is drawn as 'ALL' or 'HEM'. Received: {label!r}")
+    kind, style = KINDS[label], style or Style()
+    area = kind.area + kind.area_habit * style.size + kind.area_cell * rng.standard_normal()
+    body = draw_body(rng, area, kind.lobes, kind.dent, style.stretch)
+    debris = draw_debris(rng, body) if rng.random() < style.debris else None
+    nucleus, mask, corner = rasterise(body, debris, SIDE)
+    chromatin = _chromatin(rng, nucleus, kind)
+    colour = _colour(rng, chromatin, style) * _illumination(mask.shape, corner, style)
+    if debris is not None:
+        colour = _blend_debris(rng, colour, nucleus)
+    colour = _add_edge(rng, colour, mask, style)
+    return _place(rng, colour, mask, corner)
+
+
+def _chromatin(rng: np.random.Generator, nucleus: np.ndarray, kind: Kind) -> np.ndarray:
+    """Returns the chromatin field: mean 0, and standard deviation 1 before the nucleoli."""
+    grain = kind.grain * rng.lognormal(0.0, 0.15)
+    strands = np.float32(np.clip(kind.strands + rng.normal(0.0, 0.2), 0.0, 1.0))
+    clumps = np.exp(0.45 * _field(rng, nucleus.shape, grain))
+    threads = np.exp(-1.2 * _field(rng, nucleus.shape, 1.4 * grain) ** 2)
+    field = (1 - strands) * 2.0 * clumps + strands * 2.6 * threads
+    field += 0.45 * _field(rng, nucleus.shape, 35.0) + 0.22 * _field(rng, nucleus.shape, 4.0)
+    field = (field - field[nucleus].mean()) / field[nucleus].std()
+    for _ in range(rng.poisson(kind.nucleoli)):
+        _add_nucleolus(rng, field)
+    return field - field[nucleus].mean()
+
+
+def _field(rng: np.random.Generator, shape: tuple[int, int], width: float) -> np.ndarray:
+    """Returns a smooth random field of variance 1: Gaussian bumps of that width (px) on a grid."""
+    rows, columns = (_bumps(length, width) for length in shape)
+    heights = rng.standard_normal((columns.shape[1], rows.shape[1]), dtype=np.float32)
+    # einsum, not @: the threads of a matrix product could change the last bit.
+    return np.einsum("ij,kj->ik", np.einsum("ij,kj->ik", rows, heights), columns)
+
+
+def _bumps(length: int, width: float) -> np.ndarray:
+    centres = width * np.arange(-1, int(length / width) + 3, dtype=np.float32)
+    places = np.arange(length, dtype=np.float32)[:, None]
+    bumps = np.exp(-0.5 * ((places - centres) / np.float32(width)) ** 2)
+    return bumps / np.sqrt((bumps**2).sum(axis=1, keepdims=True))
+
+
+def _add_nucleolus(rng: np.random.Generator, field: np.ndarray) -> None:
+    """Adds a pale round body with a faint darker seam, somewhere in the middle of the nucleus."""
+    away = 0.25 * min(field.shape) * np.sqrt(rng.random())
+    turn, radius, strength = rng.uniform(0, 2 * np.pi), rng.uniform(9, 17), rng.uniform(1.0, 2.2)
+    row, column = np.array(field.shape) / 2 + away * np.array([np.sin(turn), np.cos(turn)])
+    reach = 2.8 * radius
+    middle = zip((row, column), field.shape, strict=True)
+    window = tuple(slice(max(int(at - reach), 0), min(int(at + reach), n)) for at, n in middle)
+    y, x = np.ogrid[window]
+    distance = np.hypot(x - column, y - row) / radius
+    seam = np.exp(-(((distance - 1.5) / 0.6) ** 2))
+    field[window] += strength * np.exp(-(distance**3)) - 0.4 * seam
+
+
+def _colour(rng: np.random.Generator, chromatin: np.ndarray, style: Style) -> np.ndarray:
+    colour = np.empty((*chromatin.shape, 3), np.float32)
+    for channel, mean in enumerate(style.colour):
+        shared = CHROMATIN_SHARED[channel]
+        own = np.sqrt(1 - shared**2) * _field(rng, chromatin.shape, 14.0)
+        sd = np.float32(style.contrast) * CHROMATIN_SD[channel]
+        colour[..., channel] = np.float32(mean) + sd * (shared * chromatin + own)
+    return colour
+
+
+def _illumination(shape: tuple[int, int], corner: np.ndarray, style: Style) -> np.ndarray:
+    y, x = np.ogrid[: shape[0], : shape[1]]
+    light = 1.0 + style.tilt[0] * (x + corner[0]) / 100 + style.tilt[1] * (y + corner[1]) / 100
+    return light.astype(np.float32)[..., None]
+
+
+def _blend_debris(rng: np.random.Generator, colour: np.ndarray, nucleus: np.ndarray) -> np.ndarray:
+    inside = ndimage.gaussian_filter(nucleus.astype(np.float32), 2.5)[..., None]
+    pale = DEBRIS_COLOUR + 3.0 * _field(rng, nucleus.shape, 6.0)[..., None]
+    return inside * colour + (1.0 - inside) * pale
+
+
+def _add_edge(
+    rng: np.random.Generator, colour: np.ndarray, mask: np.ndarray, style: Style
+) -> np.ndarray:
+    """Adds the bright rim, stronger here and weaker there, and darkens the outermost pixel."""
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1, None].astype(np.float32)
+    strength = np.clip(0.95 + 0.25 * _field(rng, mask.shape, 30.0), 0.2, 1.5)[..., None]
+    focus = np.float32(style.focus)
+    rim = RIM_HEIGHT / np.sqrt(focus) * np.exp((1.5 - depth) / (RIM_LENGTH * focus))
+    noise = rng.standard_normal(mask.shape, dtype=np.float32)[..., None]
+    edged = colour + strength * rim + np.float32(0.6) * noise
+    dark = OUTERMOST * np.float32(style.colour) * np.clip(1.1 + 0.35 * noise, 0.15, 1.6)
+    return np.where(depth <= 1.0, dark, edged)
+
+
+def _place(
+    rng: np.random.Generator, colour: np.ndarray, mask: np.ndarray, corner: np.ndarray
+) -> np.ndarray:
+    """Puts the nucleus near the middle of a black image."""
+    room = SIDE - np.array(mask.shape[::-1])
+    drift = np.round(rng.normal(0.0, 2.5, 2)).astype(int)
+    left, top = np.clip(SIDE // 2 + corner + drift, 0, room)
+    image = np.zeros((SIDE, SIDE, 3), np.uint8)
+    window = image[top : top + mask.shape[0], left : left + mask.shape[1]]
+    np.multiply(np.clip(np.rint(colour), 1, 255).astype(np.uint8), mask[..., None], out=window)
+    return image

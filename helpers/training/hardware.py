@@ -1,0 +1,344 @@
+"""What the machine has to compute with, found once and said in one line.
+
+No notebook names a device: `choose_accelerator` looks, and `train` follows.
+
+| found | what is used |
+|---|---|
+| one NVIDIA GPU | XLA, memory taken as needed, 16-bit arithmetic by compute capability |
+| several | the same on each; a batch is shared out among them, so its size stays what was asked |
+| another GPU | float32 without XLA |
+| none | the CPU without XLA (measured slower), convolutions in bfloat16 where the chip has it |
+
+Batch normalisation and the steps of SGD in one pass on the CPU.
+
+Keras 3 computes both on TensorFlow from some ten elementary operations, each of which reads and
+writes whole arrays. TensorFlow has one operation for each; for batch normalisation it is also the
+one that oneDNN can fuse and compute in bfloat16. Measured in `benchmarks/`.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
+# Read by TensorFlow's graph optimizer each time that it chooses what to compute in 16 bits.
+_KEEP_FLOAT32 = "TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_ALLOWLIST_REMOVE"
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """What training runs on.
+
+    Args:
+        kind: "GPU" or "CPU".
+        devices: How many of them share a batch.
+        policy: Keras dtype policy of the models: "float32", "mixed_float16" or "mixed_bfloat16".
+        xla: Whether the training step is compiled by XLA.
+        onednn_bfloat16: Whether oneDNN computes convolutions and products in bfloat16.
+        threads: How many share an operation on a CPU.
+        strategy: The `tf.distribute` strategy over the devices.
+        note: All of this as one line for people.
+    """
+
+    kind: str
+    devices: int
+    policy: str
+    xla: bool
+    onednn_bfloat16: bool
+    threads: int
+    strategy: Any
+    note: str
+
+    @property
+    def numerics(self) -> str:
+        """What of it changes results: part of the key of a run."""
+        bits = "onednn_bfloat16 convolutions" if self.onednn_bfloat16 else self.policy
+        shares = f", {self.threads} threads" if self.kind == "CPU" else ""  # of each sum
+        return f"{self.kind} x {self.devices}, {bits}{', XLA' if self.xla else ''}{shares}"
+
+    @property
+    def is_one_cpu(self) -> bool:
+        """Whether it is a CPU that shares no batch: there `helpers.training.hardware` apply."""
+        return self.kind == "CPU" and self.devices == 1
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """Models built inside live on these devices, in this precision."""
+        import keras
+
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(self.policy)
+        try:
+            with self.strategy.scope():
+                yield
+        finally:
+            keras.config.set_dtype_policy(before)
+
+
+def choose_accelerator(devices: list[str] | None = None) -> Accelerator:
+    """Finds the best that the machine has, and prepares it.
+
+    Args:
+        devices: Names of the logical devices to use, such as `["CPU:0", "CPU:1"]`; by default
+            all GPUs, or the CPU where there is none.
+
+    Returns:
+        The accelerator; its `note` says in one line what was chosen.
+
+    Raises:
+        ValueError: If a named device does not exist.
+    """
+    import tensorflow as tf
+
+    _let_gpu_memory_grow(tf)
+    names = _find_devices(tf) if devices is None else _check_devices(tf, devices)
+    kind = "GPU" if any("GPU" in name for name in names) else "CPU"
+    policy, xla = _gpu_precision(tf) if kind == "GPU" else ("float32", False)
+    onednn = kind == "CPU" and _use_onednn_bfloat16(tf)
+    strategy = _share(tf, names)
+    threads = _count_threads(tf)
+    note = _describe(tf, kind, len(names), policy, xla, onednn)
+    return Accelerator(kind, len(names), policy, xla, onednn, threads, strategy, note)
+
+
+def _let_gpu_memory_grow(tf: Any) -> None:
+    settings = tf.config.experimental
+    for gpu in tf.config.list_physical_devices("GPU"):
+        if settings.get_memory_growth(gpu):
+            continue
+        try:
+            settings.set_memory_growth(gpu, True)
+        except RuntimeError:
+            warnings.warn(
+                "GPU memory is laid out already and cannot be told to grow; choose the "
+                "accelerator before any other use of the GPU.",
+                stacklevel=3,
+            )
+
+
+def _find_devices(tf: Any) -> list[str]:
+    found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")[:1]
+    return [device.name for device in found]
+
+
+def _check_devices(tf: Any, devices: list[str]) -> list[str]:
+    known = {d.name.removeprefix("/device:"): d.name for d in tf.config.list_logical_devices()}
+    if not devices or not set(devices) <= set(known):
+        raise ValueError(
+            f"Name logical devices of this machine: {', '.join(known)}. Received: {devices!r}"
+        )
+    return [known[name] for name in devices]
+
+
+def _gpu_precision(tf: Any) -> tuple[str, bool]:
+    """Precision that every GPU computes fast: 16-bit tensor cores came with capability 7.0."""
+    gpus = tf.config.list_physical_devices("GPU")
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    capability = min(d.get("compute_capability", (0, 0)) for d in details)
+    return precision_for(capability), capability > (0, 0)
+
+
+def precision_for(capability: tuple[int, int]) -> str:
+    """Names the Keras dtype policy for an NVIDIA compute capability.
+
+    Args:
+        capability: Major and minor number; (0, 0) where it is not known.
+
+    Returns:
+        "mixed_bfloat16" from 8.0 on (it needs no loss scaling), "mixed_float16" from 7.0 on,
+        else "float32".
+
+    Example:
+        >>> precision_for((7, 5)), precision_for((9, 0))
+        ('mixed_float16', 'mixed_bfloat16')
+    """
+    if capability >= (8, 0):
+        return "mixed_bfloat16"
+    return "mixed_float16" if capability >= (7, 0) else "float32"
+
+
+def _use_onednn_bfloat16(tf: Any) -> bool:
+    has_it = cpu_has_bfloat16()
+    if has_it:
+        # Dense layers stay in float32: else the probabilities are rounded to 8 bits, which ties
+        # most images, and their time is nothing beside that of the convolutions.
+        os.environ[_KEEP_FLOAT32] = "MatMul"
+        options = {"auto_mixed_precision_onednn_bfloat16": True}
+        tf.config.optimizer.set_experimental_options(options)
+    return has_it
+
+
+def cpu_has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Says whether the processor multiplies bfloat16 itself; emulated, it would be slower.
+
+    Args:
+        cpuinfo: The system's description of its processors; where there is none, the answer
+            is no.
+    """
+    if not cpuinfo.is_file():
+        return False
+    flags = (line for line in cpuinfo.read_text().splitlines() if line.startswith("flags"))
+    return not BFLOAT16_FLAGS.isdisjoint(next(flags, "").split())
+
+
+def _count_threads(tf: Any) -> int:
+    return tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1
+
+
+def _share(tf: Any, names: list[str]) -> Any:
+    return _mirror(tuple(names)) if len(names) > 1 else tf.distribute.get_strategy()
+
+
+@cache
+def _mirror(names: tuple[str, ...]) -> Any:
+    """One per process: a second one would mix up its sums with those of the first."""
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy(list(names))
+
+
+def _describe(tf: Any, kind: str, count: int, policy: str, xla: bool, onednn: bool) -> str:
+    bits = "oneDNN in bfloat16" if onednn else policy
+    return f"{count} x {_name(tf, kind)}, {bits}, {'XLA' if xla else 'no XLA'}"
+
+
+def _name(tf: Any, kind: str) -> str:
+    if kind == "CPU":
+        threads, cores = _count_threads(tf), os.cpu_count()
+        return f"CPU of {cores} cores" if threads == cores else f"CPU, {threads} of {cores} cores"
+    gpu = tf.config.list_physical_devices("GPU")[0]
+    return tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
+
+
+def use_fast_kernels(model: keras.Model) -> int:
+    """Lets the batch normalisations of a network compute by TensorFlow's fused operation.
+
+    Only the function that a layer computes by is replaced, on the layer itself: its class, name,
+    variables and configuration stay those of `keras.layers.BatchNormalization`, and so does the
+    saved file. A copy or a loaded network computes as Keras does until it is asked again.
+
+    Args:
+        model: Any Keras model on the TensorFlow backend; call before `compile`. The results are
+            the same but for rounding: oneDNN adds the values of a batch one after the other in
+            float32, so that variances come out with some 1e-4 of error, another for each number
+            of threads.
+
+    Returns:
+        How many layers were changed. A normalisation over another axis than the last of four, of
+        statistics shared between devices, with renormalisation, or in 16 bits stays as it is.
+    """
+    changed = [layer for layer in model._flatten_layers() if _is_suitable(layer)]
+    for layer in changed:
+        layer.call = partial(_normalise, layer)
+    return len(changed)
+
+
+def _is_suitable(layer: keras.layers.Layer) -> bool:
+    return (
+        type(layer) is keras.layers.BatchNormalization
+        and layer.built
+        and layer.input_spec.ndim == 4
+        and layer.axis in (-1, 3)
+        and layer.compute_dtype == "float32"
+        and not (layer.renorm or layer.synchronized)
+    )
+
+
+def _normalise(
+    layer: keras.layers.BatchNormalization,
+    inputs: tf.Tensor,
+    training: bool | None = None,
+    mask: Any = None,
+) -> tf.Tensor:
+    """Computes what `BatchNormalization.call` does, and moves the statistics as it does."""
+    if mask is not None:
+        return type(layer).call(layer, inputs, training=training, mask=mask)
+    learns = bool(training and layer.trainable)
+    result = _fused(layer, tf.convert_to_tensor(inputs), learns)
+    if learns:
+        _follow(layer, inputs, result.batch_mean, result.batch_variance)
+    return result.y
+
+
+def _fused(layer: keras.layers.BatchNormalization, inputs: tf.Tensor, learns: bool) -> Any:
+    width = inputs.shape[-1]
+    empty = tf.constant([], tf.float32)
+    return tf.raw_ops.FusedBatchNormV3(
+        x=inputs,
+        scale=layer.gamma.value if layer.scale else tf.ones(width),
+        offset=layer.beta.value if layer.center else tf.zeros(width),
+        mean=empty if learns else layer.moving_mean.value,
+        variance=empty if learns else layer.moving_variance.value,
+        epsilon=layer.epsilon,
+        is_training=learns,
+    )
+
+
+def _follow(
+    layer: keras.layers.BatchNormalization, inputs: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor
+) -> None:
+    """Moves the statistics; the fused operation divides the variance by n - 1, Keras by n."""
+    count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), tf.float32)
+    variance = variance * (count - 1) / count
+    for moving, new in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
+        moving.assign(moving.value * layer.momentum + new * (1 - layer.momentum))
+
+
+def keep_on_one_device(optimizer: keras.optimizers.Optimizer) -> None:
+    """Spares an optimizer the sum of its gradients over devices, where there is only one.
+
+    Keras asks `tf.distribute` for that sum even then. The answer is the gradients as they are, but
+    TensorFlow takes down how to derive it in a register that is never emptied, and with it the
+    graph and all that the graph holds: every training would keep its weights until the process
+    ends (measured: 130 MB for each of the proposed network).
+
+    Args:
+        optimizer: Any Keras optimizer on the TensorFlow backend; call before `compile`.
+    """
+    optimizer._all_reduce_sum_gradients = _as_they_are
+
+
+def _as_they_are(pairs: list[tuple[tf.Tensor, tf.Variable]]) -> list[tuple[tf.Tensor, tf.Variable]]:
+    return pairs
+
+
+def use_fast_steps(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Lets SGD with momentum take its steps by TensorFlow's fused operation, on one device.
+
+    As above, only the function is replaced, and variables and configuration stay those of Keras.
+
+    Args:
+        optimizer: Any Keras optimizer on the TensorFlow backend; call before `compile`.
+
+    Returns:
+        Whether it was changed; anything but `keras.optimizers.SGD` with momentum stays as it is.
+    """
+    is_suitable = type(optimizer) is keras.optimizers.SGD and optimizer.momentum != 0
+    if is_suitable:
+        optimizer.update_step = partial(_step, optimizer)
+    return is_suitable
+
+
+def _step(
+    optimizer: keras.optimizers.SGD, gradient: tf.Tensor, variable: tf.Variable, rate: tf.Tensor
+) -> None:
+    """Computes what `SGD.update_step` does."""
+    speed = optimizer.momentums[optimizer._get_variable_index(variable)].value
+    tf.raw_ops.ResourceApplyKerasMomentum(
+        var=variable.handle,
+        accum=speed.handle,
+        lr=tf.cast(rate, variable.dtype),
+        grad=tf.cast(gradient, variable.dtype),
+        momentum=tf.cast(optimizer.momentum, variable.dtype),
+        use_nesterov=optimizer.nesterov,
+    )
