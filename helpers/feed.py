@@ -153,6 +153,19 @@ def stream_images(table: pd.DataFrame, size: int, batch_size: int = 100) -> tf.d
     return make_dataset(table[["path"]], size, batch_size=batch_size, cache=False)
 
 
+def read_images(table: pd.DataFrame, size: int) -> np.ndarray:
+    """Reads the images of a table into memory, in its order.
+
+    Args:
+        table: One row per image, with `path`; labels are not looked at.
+        size: Side of the images in px, at least 1.
+
+    Returns:
+        A float32 array of shape (n, size, size, 3), 0 to 255.
+    """
+    return np.concatenate([batch.numpy() for batch in stream_images(table, size)])
+
+
 def _check_arguments(size: int, batch_size: int, crop: int) -> None:
     if size < 1 or batch_size < 1 or not 1 <= crop <= SIDE:
         raise ValueError(

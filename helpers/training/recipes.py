@@ -27,6 +27,8 @@ from helpers.training import trainer
 from helpers.training.trainer import Run
 
 FINE_TUNING = 0.1  # of the head's learning rate
+# Options of the small sister of the proposed network: one convolution per block, few filters.
+SISTER = {"filters": (8, 16, 32, 64, 96, 128), "convs_per_block": (1,) * 6, "dropout": 0.2}
 
 
 def train_recipe(

@@ -138,6 +138,11 @@ class Run:
         """The run in one line."""
         return self.metrics["note"]
 
+    @property
+    def is_random_start(self) -> bool:
+        """Whether the first weights were random, so that nothing was transferred."""
+        return self.weights_note.startswith("random")
+
     def load_model(self) -> keras.Model:
         """Loads the trained network in safe mode: a model file that carries code is refused."""
         return keras.saving.load_model(self.folder / "model.keras", compile=False, safe_mode=True)
@@ -284,7 +289,11 @@ def _load(folder: Path, parts: Mapping[str, pd.DataFrame]) -> Run:
 
 
 def predict(
-    model: keras.Model, table: pd.DataFrame, size: int | None = None, batch_size: int = 100
+    model: keras.Model,
+    table: pd.DataFrame,
+    size: int | None = None,
+    batch_size: int = 100,
+    views: int = 1,
 ) -> pd.DataFrame:
     """Lets a network judge images, however many: only one batch is in memory at a time.
 
@@ -293,12 +302,20 @@ def predict(
         table: Rows with `path`; labels are not looked at.
         size: Side of the images in px; by default what the model takes.
         batch_size: Images at a time.
+        views: 8 shows each image in all eight positions of a square (test-time augmentation).
 
     Returns:
-        The table's rows with `probability` of ALL.
+        The table's rows with `probability` of ALL; of several views one row per image and view,
+        with `view` from 0, the image as it is.
     """
-    images = feed.stream_images(table, size or model.input_shape[1], batch_size)
     ask = loop.as_function(model)
+    found = []
     with loop.quiet_tensorflow():
-        found = [ask(batch).numpy()[:, loop.POSITIVE] for batch in images]
-    return table.assign(probability=np.concatenate(found))
+        for batch in feed.stream_images(table, size or model.input_shape[1], batch_size):
+            seen = [feed.turn(batch.numpy(), view) for view in range(views)]
+            found.append([ask(images).numpy()[:, loop.POSITIVE] for images in seen])
+    judged = np.concatenate(found, axis=1)
+    if views == 1:
+        return table.assign(probability=judged[0])
+    by_view = [table.assign(view=n, probability=seen) for n, seen in enumerate(judged)]
+    return pd.concat(by_view, ignore_index=True)
