@@ -53,7 +53,7 @@ def pair(table: pd.DataFrame) -> None:
     from helpers.evaluation import comparisons
 
     other = table.assign(probability=1 - (1 - table["probability"]) ** 1.1)
-    comparisons.compare({"one": table, "other": other}, draws=DRAWS)
+    comparisons.compare_models({"one": table, "other": other}, draws=DRAWS)
 
 
 def peer(table: pd.DataFrame) -> None:

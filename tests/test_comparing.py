@@ -8,7 +8,7 @@ from judged import judged
 from scipy.stats import binomtest
 from statsmodels.stats.multitest import multipletests
 
-from helpers.evaluation.comparisons import compare, holm
+from helpers.evaluation.comparisons import compare_models, holm
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_when_two_models_disagree_then_mcnemar_is_the_binomial_test(cells):
         wrong_on(best, best.index < 4),
         wrong_on(best, (best.index > 9) & (best.index < 24)),
     )
-    row = compare({"a": one, "b": other}, draws=50).iloc[0]
+    row = compare_models({"a": one, "b": other}, draws=50).iloc[0]
     assert (row["only_first"], row["only_second"]) == (14, 4)
     assert row["p_mcnemar"] == pytest.approx(binomtest(4, 18).pvalue)
 
@@ -40,32 +40,36 @@ def test_when_they_disagree_often_then_mcnemar_is_the_corrected_chi_squared(cell
     # (|b - c| - 1)^2 / (b + c) = (|10 - 30| - 1)^2 / 40 = 9.025, p = 0.00266
     best = perfect(cells)
     one, other = wrong_on(best, best.index < 10), wrong_on(best, best.index >= 270)
-    assert compare({"a": one, "b": other}, draws=50)["p_mcnemar"][0] == pytest.approx(
+    assert compare_models({"a": one, "b": other}, draws=50)["p_mcnemar"][0] == pytest.approx(
         0.00266, abs=1e-5
     )
 
 
 def test_when_models_are_the_same_then_nothing_differs(cells):
-    row = compare({"a": cells, "b": cells.sample(frac=1)}, draws=50).iloc[0]
+    row = compare_models({"a": cells, "b": cells.sample(frac=1)}, draws=50).iloc[0]
     assert row[["difference", "low", "high", "only_first", "only_second"]].eq(0).all()
     assert row[["p_mcnemar", "p_subjects"]].eq(1).all()
 
 
 def test_when_one_is_better_on_every_subject_then_both_tests_say_so(cells):
-    row = compare({"good": perfect(cells), "bad": cells}, metric="roc_auc").iloc[0]
+    row = compare_models({"good": perfect(cells), "bad": cells}, metric="roc_auc").iloc[0]
     assert row["difference"] > row["low"] > 0
     assert row["p_subjects"] == pytest.approx(2 / 2**9)  # the least that nine subjects allow
 
 
 def test_when_there_are_many_subjects_then_the_draws_are_the_floor():
     cells = judged(900, subjects=30)
-    row = compare({"good": perfect(cells), "bad": cells}, metric="roc_auc", draws=500).iloc[0]
+    row = compare_models({"good": perfect(cells), "bad": cells}, metric="roc_auc", draws=500).iloc[
+        0
+    ]
     assert row["p_subjects"] == pytest.approx(2 / 501)
 
 
 def test_when_it_is_better_on_one_subject_only_then_the_bootstrap_is_not_sure(cells):
     worst = (cells["linked_subject"] == "4").to_numpy()
-    row = compare({"a": perfect(cells), "b": wrong_on(perfect(cells), worst)}, draws=500).iloc[0]
+    row = compare_models(
+        {"a": perfect(cells), "b": wrong_on(perfect(cells), worst)}, draws=500
+    ).iloc[0]
     assert row["p_mcnemar"] < 1e-6
     assert row["p_subjects"] > 0.2
 
@@ -73,7 +77,7 @@ def test_when_it_is_better_on_one_subject_only_then_the_bootstrap_is_not_sure(ce
 def test_when_there_are_three_models_then_every_pair_is_corrected(cells):
     models = {"a": cells, "b": judged(300, seed=3), "c": perfect(cells)}
     models["b"][["label", "linked_subject"]] = cells[["label", "linked_subject"]]
-    table = compare(models, draws=100)
+    table = compare_models(models, draws=100)
     assert list(zip(table["first"], table["second"], strict=True)) == [
         ("a", "b"), ("a", "c"), ("b", "c")
     ]  # fmt: skip
@@ -92,7 +96,7 @@ def test_when_corrected_by_hand_then_it_is_the_same():
 
 def test_when_a_class_has_one_subject_then_only_mcnemar_answers(cells):
     few = cells[~cells["linked_subject"].isin(["H0", "H3"])]
-    row = compare({"a": few, "b": perfect(few)}, draws=50).iloc[0]
+    row = compare_models({"a": few, "b": perfect(few)}, draws=50).iloc[0]
     assert row[["low", "high", "p_subjects", "p_subjects_holm"]].isna().all()
     assert row["p_mcnemar"] < 1
 
@@ -110,9 +114,9 @@ FAULTS = {
 def test_when_models_cannot_be_compared_then_the_reason_is_told(cells, said):
     said_here = said.replace("100", str((cells["label"] == "HEM").sum()))
     with pytest.raises(ValueError, match=said_here):
-        compare(FAULTS[said](cells))
+        compare_models(FAULTS[said](cells))
 
 
 def test_when_the_score_is_unknown_then_it_is_refused(cells):
     with pytest.raises(ValueError, match="metric='luck'"):
-        compare({"a": cells, "b": cells}, metric="luck")
+        compare_models({"a": cells, "b": cells}, metric="luck")

@@ -23,7 +23,7 @@ def _close():
 def compared(**variants):
     rows = [(v, seed, x) for v, values in variants.items() for seed, x in enumerate(values)]
     scores = pd.DataFrame(rows, columns=["variant", "seed", "roc_auc"])
-    return comparisons.compare_studies(scores, "base")
+    return comparisons.compare_draws(scores, "base")
 
 
 def test_when_effects_are_drawn_then_each_has_its_interval_and_the_colour_of_its_verdict():

@@ -86,7 +86,7 @@ def test_when_subjects_are_drawn_then_each_is_a_dot(models):
 def test_when_pairs_are_drawn_then_clear_ones_are_filled(models):
     cells = models["one"]
     best = cells.assign(probability=np.where(cells["label"] == "ALL", 0.9, 0.1))
-    table = comparisons.compare({"best": best, "same": best, **models})
+    table = comparisons.compare_models({"best": best, "same": best, **models})
     ax = scores.differences(table, ORIGIN).axes[0]
     clear = (table["p_subjects_holm"] < 0.05).sum()
     assert 0 < clear < len(table)

@@ -83,7 +83,7 @@ def test_when_many_are_scored_then_each_row_says_whose_it_is():
 class TestCompare:
     def test_when_compared_then_differences_are_paired_and_the_interval_is_the_wide_one(self):
         base, other = [0.70, 0.80, 0.75, 0.78], [0.74, 0.83, 0.80, 0.80]
-        row = comparisons.compare_studies(make_scores(base=base, other=other), "base").loc["other"]
+        row = comparisons.compare_draws(make_scores(base=base, other=other), "base").loc["other"]
         plain = ttest_rel(other, base).confidence_interval()
         wider = np.sqrt(1 / 4 + 0.25 / 0.6) / np.sqrt(1 / 4)
         assert row["difference"] == pytest.approx(0.035)
@@ -91,13 +91,13 @@ class TestCompare:
 
     def test_when_the_gain_is_steady_then_it_helps_and_its_mirror_harms(self):
         scores = make_scores(base=[0.7, 0.8, 0.6], up=[0.8, 0.9, 0.71], down=[0.6, 0.7, 0.49])
-        verdicts = comparisons.compare_studies(scores, "base")["verdict"]
+        verdicts = comparisons.compare_draws(scores, "base")["verdict"]
         assert verdicts[["up", "down"]].tolist() == [comparisons.HELPS, comparisons.HARMS]
         assert np.isnan(verdicts["base"])
 
     def test_when_the_gain_varies_then_nothing_is_shown(self):
         scores = make_scores(base=[0.7, 0.8, 0.6], other=[0.9, 0.79, 0.61])
-        table = comparisons.compare_studies(scores, "base")
+        table = comparisons.compare_draws(scores, "base")
         assert table.loc["other", "verdict"] == comparisons.OPEN
         assert comparisons.say(table)[0].endswith("3 draws): not shown")
 
@@ -107,26 +107,26 @@ class TestCompare:
         for _ in range(300):
             noise = dict(zip("ab", rng.normal(0.8, 0.05, (2, 5)), strict=True))
             wrong += (
-                comparisons.compare_studies(make_scores(**noise), "a").loc["b", "verdict"]
+                comparisons.compare_draws(make_scores(**noise), "a").loc["b", "verdict"]
                 != comparisons.OPEN
             )
         assert wrong / 300 < 0.05
 
     def test_when_there_is_one_seed_then_there_is_no_verdict(self):
-        table = comparisons.compare_studies(make_scores(base=[0.5], other=[0.9]), "base")
+        table = comparisons.compare_draws(make_scores(base=[0.5], other=[0.9]), "base")
         assert table.loc["other", "verdict"] == comparisons.OPEN
         assert "one draw, so no interval" in comparisons.say(table)[0]
 
     def test_when_a_seed_is_missing_then_it_says_so(self):
         with pytest.raises(ValueError, match=r"Received: .*'other': \[0\]"):
-            comparisons.compare_studies(make_scores(base=[0.5, 0.6], other=[0.9]), "base")
+            comparisons.compare_draws(make_scores(base=[0.5, 0.6], other=[0.9]), "base")
 
 
 def test_when_many_questions_are_asked_then_holm_takes_weak_answers_back():
     names = [f"v{n}" for n in range(20)]
     weak = make_scores(base=[0.7, 0.8, 0.6], **{n: [0.74, 0.85, 0.635] for n in names})
-    single = comparisons.compare_studies(weak[weak["variant"].isin(["base", "v0"])], "base")
+    single = comparisons.compare_draws(weak[weak["variant"].isin(["base", "v0"])], "base")
     assert single.loc["v0", "verdict"] == comparisons.HELPS
-    summary = comparisons.adjust({"all": comparisons.compare_studies(weak, "base")})
+    summary = comparisons.adjust({"all": comparisons.compare_draws(weak, "base")})
     assert len(summary) == 20
     assert set(summary["after_correction"]) == {comparisons.OPEN}

@@ -24,7 +24,7 @@ from helpers.evaluation.performance import check, only_part, sample
 EXACT_BELOW = 25  # disagreements; above, the chi-squared approximation is usual
 
 
-def compare(
+def compare_models(
     models: Mapping[str, pd.DataFrame],
     metric: str = "weighted_f1",
     thresholds: Mapping[str, float] | None = None,
@@ -232,7 +232,7 @@ def score_all(judged: Mapping[tuple[str, int], pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def compare_studies(
+def compare_draws(
     scores: pd.DataFrame, baseline: str, metric: str = "roc_auc", level: float = 0.95
 ) -> pd.DataFrame:
     """Compares every variant with the baseline, seed by seed.
@@ -243,8 +243,8 @@ def compare_studies(
 
     Args:
         scores: One row per `variant` and `seed`, with the metric.
-        baseline: The variant to compare_studies with.
-        metric: The column to compare_studies, one of `metrics.NAMES`.
+        baseline: The variant to compare with.
+        metric: The column to compare, one of `metrics.NAMES`.
         level: Of the interval, between 0 and 1.
 
     Returns:
@@ -295,7 +295,7 @@ def say(comparison: pd.DataFrame, metric: str = "roc_auc") -> list[str]:
     """Puts the verdicts into words, one line per variant.
 
     Args:
-        comparison: As from `compare_studies`.
+        comparison: As from `compare_draws`.
         metric: What was compared, one of `metrics.NAMES`.
 
     Returns:
@@ -319,7 +319,7 @@ def adjust(comparisons: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Collects the comparisons of several questions and corrects for asking so many.
 
     Args:
-        comparisons: One table per question, as from `compare_studies`.
+        comparisons: One table per question, as from `compare_draws`.
 
     Returns:
         One row per question and variant, without the baselines, with `p` corrected by Holm's method

@@ -101,6 +101,49 @@ def sample(predictions: pd.DataFrame) -> Sample:
 DRAWS = 2_000
 
 
+def scores(
+    predictions: pd.DataFrame, threshold: float = 0.5, part: str = "test"
+) -> dict[str, float]:
+    """Scores judged cells without intervals.
+
+    Args:
+        predictions: As in `evaluate`.
+        threshold: As in `evaluate`.
+        part: As in `evaluate`.
+
+    Returns:
+        The value of every score of `metrics.NAMES`, NaN where it is not defined.
+    """
+    cells = sample(check(only_part(predictions, part)))
+    return dict(zip(metrics.NAMES, metrics.score(cells, threshold).tolist(), strict=True))
+
+
+def right(predictions: pd.DataFrame, threshold: float = 0.5) -> pd.Series:
+    """Tells for each judged cell whether it is called right: ALL above the threshold, else HEM."""
+    return (predictions["probability"] > threshold) == (predictions["label"] == "ALL")
+
+
+def verdict(low: float, high: float, above: str = "helps", below: str = "harms") -> str:
+    """Says in words what the interval of a difference shows.
+
+    Args:
+        low: Lower end of the interval.
+        high: Upper end.
+        above: The words for an interval above 0.
+        below: The words for one below 0.
+
+    Returns:
+        One of these two, "not shown" if the interval holds 0, "no interval" if there is none.
+
+    Example:
+        >>> verdict(0.01, 0.2), verdict(-0.1, 0.2), verdict(float("nan"), float("nan"))
+        ('helps', 'not shown', 'no interval')
+    """
+    if np.isnan([low, high]).any():
+        return "no interval"
+    return above if low > 0 else below if high < 0 else "not shown"
+
+
 def evaluate(
     predictions: pd.DataFrame,
     threshold: float = 0.5,
@@ -246,8 +289,9 @@ def by_subject(
         `accuracy`, and `probability` (mean, of ALL).
     """
     cells = check(only_part(predictions, part))
-    right = (cells["probability"] > threshold) == (cells["label"] == "ALL")
-    groups = cells.assign(right=right).groupby(["linked_subject", "label"], as_index=False)
+    groups = cells.assign(right=right(cells, threshold)).groupby(
+        ["linked_subject", "label"], as_index=False
+    )
     table = groups.agg(
         cells=("right", "size"), accuracy=("right", "mean"), probability=("probability", "mean")
     )
