@@ -316,7 +316,12 @@ def locate(root: str | Path) -> Source:
         FileNotFoundError: If there is no such folder.
     """
     folder = existing_folder(root)
-    return Source(folder, is_synthetic=(folder / MARKER).is_file())
+    return Source(folder, is_synthetic=is_drawn(folder / MARKER))
+
+
+def is_drawn(path: str | Path) -> bool:
+    """Tells whether a file lies in a tree of drawn stand-in cells, however deep."""
+    return any((folder / MARKER).is_file() for folder in Path(path).absolute().parents)
 
 
 def check_classes(table: pd.DataFrame) -> None:

@@ -197,6 +197,7 @@ def pretrain(
             runs.write_atomic(folder / f"{name}.keras", whole.save)
         history.to_csv(folder / "history.csv", index=False)
         errors.to_csv(folder / "predictions.csv", index=False)
+        loop.save_images(folder, table)
         _note(folder, settings, time.monotonic() - began)
 
     description = {

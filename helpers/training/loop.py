@@ -354,3 +354,15 @@ def save(
     callbacks.discard_state(folder)
     for path in folder.glob("features-*.npy"):
         path.unlink()
+
+
+def save_images(folder: Path, table: pd.DataFrame, start: Path | None = None) -> None:
+    """Keeps which images the run knows, by content, and those that the run it started from knew."""
+    origin = table["source"].fillna(table["path"]) if "source" in table else table["path"]
+    known = table.reindex(columns=["pixels", "label", "subject", "linked_subject", "split"])
+    known.insert(0, "sha256", runs.image_digests(table))
+    known["drawn"] = [cnmc.is_drawn(path) for path in origin]
+    if start:
+        before = pd.read_csv(start / "images.csv", dtype={"subject": str, "linked_subject": str})
+        known = pd.concat([known, before[before["split"] != "test"]])
+    known.drop_duplicates(["sha256", "split"]).to_csv(folder / "images.csv", index=False)

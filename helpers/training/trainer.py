@@ -257,6 +257,7 @@ def train(
         metrics = loop.summarise(model, history, predictions, settings, accelerator)
         metrics["seconds"] = round(time.monotonic() - began, 1)
         loop.save(folder, model, history, predictions, metrics)
+        loop.save_images(folder, table, start_from.folder if start_from else None)
 
     description = _describe(settings, table, accelerator)
     with loop.quiet_tensorflow():
