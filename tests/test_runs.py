@@ -1,17 +1,17 @@
 """Run folders: found by what determines them, made once, whole or not there."""
 
-from __future__ import annotations
-
 import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 
 from helpers import runs
 
@@ -43,56 +43,26 @@ def test_when_a_run_is_whole_then_it_is_not_made_again(tmp_path):
     assert json.loads((first / "run.json").read_text())["description"] == {"seed": 1}
 
 
-def _damage_file(folder: Path) -> None:
-    (folder / "model.txt").write_text("damaged")
-
-
-def _lose_file(folder: Path) -> None:
-    (folder / "model.txt").unlink()
-
-
-def _lose_manifest(folder: Path) -> None:
-    (folder / "run.json").unlink()
-
-
-def _break_manifest(folder: Path) -> None:
-    (folder / "run.json").write_text("[]")
-
-
-def _claim_another_key(folder: Path) -> None:
-    manifest = json.loads((folder / "run.json").read_text())
-    (folder / "run.json").write_text(json.dumps(manifest | {"key": "0" * 16}))
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (_damage_file, "changed model.txt"),
-        (_lose_file, "lacks model.txt"),
-        (_lose_manifest, "no readable run.json"),
-        (_break_manifest, "no readable run.json"),
-        (_claim_another_key, "belongs to run 0000"),
-    ],
-)
-def test_when_a_folder_is_damaged_or_foreign_then_it_is_reported_and_kept(
-    tmp_path, damage, message
-):
+@pytest.mark.parametrize("text", [None, "[]", "{", '{"key": "0000000000000000"}'])
+def test_when_a_folder_has_no_manifest_of_its_own_then_it_is_refused_and_kept(tmp_path, text):
     folder = runs.make_once(tmp_path, {"seed": 1}, _make)
-    damage(folder)
+    (folder / "run.json").unlink()
+    if text is not None:
+        (folder / "run.json").write_text(text)
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
-    with pytest.warns(UserWarning, match=message):
-        again = runs.make_once(tmp_path, {"seed": 1}, _make)
-    aside = tmp_path / f"{folder.name}.set-aside-1"
-    assert {p.name: p.read_bytes() for p in aside.iterdir()} == before
-    assert (again / "model.txt").read_text() == "weights"
+    with pytest.raises(ValueError, match=rf"move the folder away.*Received: .*{folder.name}"):
+        runs.make_once(tmp_path, {"seed": 1}, _make)
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
 
 
-def test_when_a_folder_is_damaged_twice_then_both_are_kept(tmp_path):
-    for _ in range(2):
-        _damage_file(runs.make_once(tmp_path, {"seed": 1}, _make))
-        with pytest.warns(UserWarning, match="set aside"):
-            runs.make_once(tmp_path, {"seed": 1}, _make)
-    assert len(list(tmp_path.glob("*.set-aside-*"))) == 2
+def test_when_a_run_is_sealed_then_the_digest_of_each_file_is_on_record(tmp_path):
+    def make(folder: Path) -> None:
+        (folder / "deep").mkdir()
+        (folder / "deep" / "abc.txt").write_text("abc")
+
+    manifest = json.loads((runs.make_once(tmp_path, {"seed": 1}, make) / "run.json").read_text())
+    known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2
+    assert manifest["files"] == {"deep/abc.txt": known}
 
 
 def test_when_making_fails_then_there_is_no_run_and_the_next_call_finds_what_was_left(tmp_path):
@@ -106,15 +76,6 @@ def test_when_making_fails_then_there_is_no_run_and_the_next_call_finds_what_was
     found = []
     runs.make_once(tmp_path, {"seed": 1}, lambda f: found.append((f / "state.txt").read_text()))
     assert found == ["epoch 3"]
-
-
-def test_when_the_unfinished_folder_is_foreign_then_it_is_set_aside(tmp_path):
-    partial = tmp_path / f".{runs.key_of({'seed': 1})}.partial"
-    partial.mkdir()
-    (partial / "state.npz").write_text("not ours")
-    with pytest.warns(UserWarning, match="belongs to another run"):
-        folder = runs.make_once(tmp_path, {"seed": 1}, _make)
-    assert sorted(p.name for p in folder.iterdir()) == ["model.txt", "run.json"]
 
 
 RACER = """
@@ -149,6 +110,25 @@ def test_when_the_maker_is_killed_then_the_next_caller_is_not_locked_out(tmp_pat
     racer.send_signal(signal.SIGKILL)
     racer.wait()
     assert (runs.make_once(tmp_path, {"seed": 1}, _make) / "model.txt").exists()
+
+
+def test_when_another_process_holds_the_lock_then_the_waiting_one_says_so(tmp_path, caplog):
+    held = FileLock(tmp_path / f".{runs.key_of({'seed': 1})}.lock")
+    held.acquire()
+    waiting = threading.Thread(target=runs.make_once, args=(tmp_path, {"seed": 1}, _make))
+    waiting.start()
+    deadline = time.monotonic() + 60
+    while not caplog.records and time.monotonic() < deadline:
+        time.sleep(0.05)
+    held.release()
+    waiting.join()
+    assert [r.message.split(",")[0] for r in caplog.records] == ["Waiting for another process"]
+
+
+def test_when_a_disk_is_too_small_then_it_says_for_what_and_where(tmp_path):
+    runs.check_disk(tmp_path / "not" / "yet" / "there", 1, "a byte")
+    with pytest.raises(OSError, match=r"A film needs 1000000000\.0 GB.*Received: .*there"):
+        runs.check_disk(tmp_path / "there", 1e18, "A film")
 
 
 def _table(folder: Path, contents: list[bytes]) -> pd.DataFrame:

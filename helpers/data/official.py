@@ -6,6 +6,7 @@ Fetches C-NMC 2019 from Kaggle, or says how to get it by hand; and where it come
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -17,7 +18,7 @@ import pandas as pd
 from filelock import FileLock
 
 from helpers.data.cnmc import PARTS, find_files, index, place_of
-from helpers.data.image_files import FINAL_SIDE, SIDE, ImageError, digest, map_files, side_of
+from helpers.data.image_files import FINAL_SIDE, SIDE, ImageError, digest, map_files
 
 # Of the 15,114 published files: the number and the listing digest of each folder, and of them all.
 PUBLISHED = {
@@ -80,12 +81,11 @@ def _part_of(group: str) -> str:
     return group if group in PARTS else "training"
 
 
-def verify(root: str | Path, workers: int | None = None) -> Report:
+def verify(root: str | Path) -> Report:
     """Reads every image under a folder and compares the copy with the published set.
 
     Args:
         root: Folder that holds a copy, in any layout and at any depth.
-        workers: Reading threads; by default one per processor, and at least four.
 
     Returns:
         The report; print it for a summary.
@@ -101,19 +101,22 @@ def verify(root: str | Path, workers: int | None = None) -> Report:
             "which holds no images"
         )
     table = pd.DataFrame({"path": list(images), "group": [p.group for p in images.values()]})
-    found = list(map_files(_inspect, table["path"].tolist(), workers))
+    found = list(map_files(_inspect, table["path"]))
     table = table.assign(sha256=[f[0] for f in found], problem=[f[1] for f in found])
     problems = table.loc[table["problem"] != "", ["path", "problem"]]
     problems = pd.concat([problems, _naming_problems(root, images, labels)], ignore_index=True)
     return Report(_compare_groups(table), problems, listing_digest(table))
 
 
-def _inspect(data: memoryview, path: str) -> tuple[str, str]:
+def _inspect(data: bytes, path: str) -> tuple[str, str]:
     """Returns a file's SHA-256 and what is wrong with its image, or ""."""
+    from PIL import Image
+
     side = FINAL_SIDE if place_of(path).part == "final" else SIDE
     try:
         file, _ = digest(data, path)
-        found = side_of(data)
+        with Image.open(io.BytesIO(data)) as image:
+            found = image.width
     except ImageError as error:
         return hashlib.sha256(data).hexdigest(), error.problem
     return file, "" if found == side else f"wrong size, {found} x {found} px"
