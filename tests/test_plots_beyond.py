@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from helpers.evaluation import comparisons
-from helpers.plots import PALETTE, beyond
+from helpers.plots import beyond
+from helpers.plots.style import PALETTE
 
 ORIGIN = "made up"
 RNG = np.random.default_rng(0)

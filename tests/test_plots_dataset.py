@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from helpers.evaluation import baselines
-from helpers.plots import CLASS_COLOURS, dataset
+from helpers.plots import dataset
+from helpers.plots.style import CLASS_COLOURS
 
 ORIGIN = "planted cells"
 

@@ -1,7 +1,5 @@
 """Figures of scores: what is drawn is what the tables say, for one model or many."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -33,6 +31,11 @@ def few():
     return cells[cells["linked_subject"].isin(["H0", "1"])].reset_index(drop=True)
 
 
+@pytest.fixture(scope="module")
+def found(models):
+    return {name: performance.scores(cells) for name, cells in models.items()}
+
+
 def texts(ax):
     return [text.get_text() for text in ax.texts]
 
@@ -40,9 +43,10 @@ def texts(ax):
 def test_when_scores_are_drawn_then_both_intervals_are(models):
     table = performance.evaluate_models(models, draws=50)
     ax = scores.forest(table, ORIGIN).axes[0]
-    ends = [path.vertices[:, 0] for path in ax.collections[0].get_paths()]
-    low_high = table.xs("accuracy", level="metric")[["low", "high"]].to_numpy()
-    np.testing.assert_allclose(ends, low_high)
+    for bars, way in ((ax.collections[0], ""), (ax.collections[2], "cell_")):
+        ends = [path.vertices[:, 0] for path in bars.get_paths()]
+        low_high = table.xs("accuracy", level="metric")[[f"{way}low", f"{way}high"]]
+        np.testing.assert_allclose(ends, low_high)
     assert [label.get_text() for label in ax.get_yticklabels()] == list(models)
 
 
@@ -50,36 +54,45 @@ def test_when_there_is_no_interval_then_the_score_is_still_drawn(few):
     table = performance.evaluate_models({"few": few}, draws=5)
     fig = scores.forest(table, ORIGIN)
     fig.canvas.draw()
-    assert len(fig.axes[0].collections[-1].get_offsets()) == 1
+    assert len(fig.axes[0].collections[1].get_offsets()) == 1
 
 
-def test_when_counts_are_drawn_then_they_are_those_of_the_table(models):
-    axes = scores.confusion(models, ORIGIN).axes
-    found = performance.evaluate(models["one"], draws=1)["value"]
-    shown = [text.split("\n")[0] for text in texts(axes[0])]
-    assert shown == [f"{found[name]:.0f}" for name in ("tn", "fp", "fn", "tp")]
+def test_when_counts_are_drawn_then_they_are_those_of_the_table(models, found):
+    axes = scores.confusion(found, ORIGIN).axes
+    cells = models["one"]
+    sick, called = cells["label"] == "ALL", cells["probability"] > 0.5
+    counted = [(~sick & ~called), (~sick & called), (sick & ~called), (sick & called)]
+    assert [text.split("\n")[0] for text in texts(axes[0])] == [f"{n.sum()}" for n in counted]
     assert texts(axes[1])[2] == "0\n0%"
 
 
 def test_when_a_threshold_is_given_then_the_counts_follow(models):
-    axes = scores.confusion(models, ORIGIN, {"one": 1.0}).axes
+    axes = scores.confusion({"one": performance.scores(models["one"], 1.0)}, ORIGIN).axes
     assert texts(axes[0])[3] == "0\n0%"
 
 
-def test_when_curves_are_drawn_then_each_model_has_both(models):
-    fig = scores.curves(models, ORIGIN)
+def test_when_curves_are_drawn_then_each_model_has_both(models, found):
+    fig = scores.curves(models, found, ORIGIN)
     assert [len(ax.lines) for ax in fig.axes] == [3, 3]
     assert "always ALL: 0.50" in fig.legends[0].get_texts()[1].get_text()
 
 
-def test_when_calibration_is_drawn_then_the_points_are_the_bins(models):
-    ax = scores.reliability(models, ORIGIN).axes[0]
-    table = performance.reliability(models["one"])
-    np.testing.assert_allclose(ax.lines[1].get_xydata(), table[["said", "true"]])
+def test_when_cells_of_several_parts_are_there_then_the_curve_is_of_the_test_part(models, found):
+    more = pd.concat([models["one"], models["one"].assign(split="validation", probability=0.1)])
+    both = [scores.curves({"one": cells}, found, ORIGIN).axes for cells in (models["one"], more)]
+    for alone, mixed in zip(*both, strict=True):
+        np.testing.assert_array_equal(alone.lines[0].get_xydata(), mixed.lines[0].get_xydata())
+
+
+def test_when_calibration_is_drawn_then_the_points_are_the_bins(models, found):
+    tables = {name: performance.reliability(cells) for name, cells in models.items()}
+    ax = scores.reliability(tables, found, ORIGIN).axes[0]
+    np.testing.assert_allclose(ax.lines[1].get_xydata(), tables["one"][["said", "true"]])
 
 
 def test_when_subjects_are_drawn_then_each_is_a_dot(models):
-    ax = scores.subject_strip(models, ORIGIN).axes[0]
+    tables = {name: performance.by_subject(cells) for name, cells in models.items()}
+    ax = scores.subject_strip(tables, ORIGIN).axes[0]
     assert sum(len(dots.get_offsets()) for dots in ax.collections) == 2 * 9
 
 

@@ -1,12 +1,13 @@
 """The look that all figures and tables share, and the label that says where the data came from."""
 
-from __future__ import annotations
-
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # Okabe & Ito (2008): told apart with any common colour vision, and in grey print.
@@ -14,6 +15,9 @@ CLASS_COLOURS = {"ALL": "#D55E00", "HEM": "#0072B2"}
 CLASS_MARKERS = {"ALL": "o", "HEM": "s"}
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 NEUTRAL = "#555555"
+LINES = ("-", "--", "-.", ":")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+Looks = Mapping[str, Mapping[str, Any]]
 
 
 def new_figure(
@@ -43,6 +47,79 @@ def new_figure(
     fig.suptitle(title, fontsize=13)
     fig.supxlabel(origin, fontsize=9, style="italic", color=NEUTRAL, x=0.995, ha="right")
     return fig, axes
+
+
+def image_grid(
+    images: Iterable[np.ndarray | None],
+    title: str,
+    origin: str,
+    *,
+    columns: int = 6,
+    titles: Iterable[str] = (),
+    colours: Sequence[str] = (),
+    rows: Iterable[str] = (),
+    side: float = 1.6,
+    bright: bool = False,
+    **look: Any,
+) -> tuple[Figure, np.ndarray]:
+    """Shows pictures row by row, each pixel a square.
+
+    Args:
+        images: Pixels of shape (h, w, 3) or (h, w); None leaves a gap.
+        title: Title over the whole figure.
+        origin: Where the data came from.
+        columns: Pictures in a row, at most.
+        titles: Texts over the pictures, the first ones or all.
+        colours: Colours of these texts.
+        rows: Names of the rows, at their left.
+        side: Width of a picture in inches.
+        bright: Whether dark images are brightened, as a row name or the title should tell.
+        **look: Further arguments of `matplotlib.axes.Axes.imshow`.
+
+    Returns:
+        The figure, and its axes of shape (rows, columns).
+    """
+    images = list(images)
+    columns = max(1, min(columns, len(images)))
+    count = -(-len(images) // columns)
+    size = (max(side * columns + 0.2, 5.0), (side + 0.2) * count + 0.7)
+    fig, axes = new_figure(title, origin, nrows=count, ncols=columns, size=size, squeeze=False)
+    for ax in axes.flat:
+        ax.set(xticks=[], yticks=[], frame_on=False)
+    for ax, image in zip(axes.flat, images, strict=False):
+        if image is not None:
+            ax.imshow(brighten(image) if bright else image, **look)
+    for number, (ax, text) in enumerate(zip(axes.flat, titles, strict=False)):
+        ax.set_title(text, fontsize=9, color=colours[number] if colours else "black")
+    for ax, name in zip(axes[:, 0], rows, strict=False):
+        ax.set_ylabel(name, fontsize=10, rotation=0, ha="right", va="center")
+    return fig, axes
+
+
+def brighten(image: np.ndarray) -> np.ndarray:
+    """Makes dark images easier to see, all by the same factor: uint8 from pixels 0 to 255."""
+    return np.clip(1.6 * np.asarray(image, float), 0, 255).astype(np.uint8)
+
+
+def interval_rows(ax: Axes, rows: pd.DataFrame, looks: Looks, shift: float = 0.0) -> None:
+    """Draws a dot per row at `value`, on a bar from `low` to `high`, from top to bottom.
+
+    Args:
+        ax: Where to draw.
+        rows: Columns `name`, `kind`, `value` and, where there are intervals, `low` and `high`;
+            rows of the same name share a line.
+        looks: For each kind `color`, `marker` and such of its dots; the legend names the kinds.
+        shift: How far below its line a row is drawn, in lines.
+    """
+    names = list(dict.fromkeys(rows["name"]))
+    for kind, look in looks.items():
+        some = rows[rows["kind"] == kind]
+        place = some["name"].map(names.index) + shift
+        if "low" in some:
+            ax.hlines(place, some["low"], some["high"], color=look["color"], linewidth=2.5)
+        ax.scatter(some["value"], place, **{"s": 45, "zorder": 3, "label": kind} | dict(look))
+    ax.set_yticks(range(len(names)), names, fontsize=9)
+    ax.set_ylim(len(names) - 0.5, -0.5)
 
 
 def show(fig: Figure, alt: str) -> None:
