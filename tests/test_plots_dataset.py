@@ -1,15 +1,11 @@
 """Figures of notebook 01: what is drawn is what the table says."""
 
-from __future__ import annotations
-
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
-from helpers.evaluation import baselines
 from helpers.plots import dataset
 from helpers.plots.style import CLASS_COLOURS
 
@@ -23,21 +19,19 @@ def close_figures():
 
 
 @pytest.fixture
-def table(tmp_path) -> pd.DataFrame:
+def table() -> pd.DataFrame:
     rows = [("1", "ALL"), ("1", "ALL"), ("2", "ALL"), ("H1", "HEM"), ("H1", "HEM")]
     table = pd.DataFrame(rows, columns=["subject", "label"])
-    paths = [str(tmp_path / f"cell_{i}.bmp") for i in table.index]
-    for value, path in enumerate(paths, start=1):
-        Image.fromarray(np.full((450, 450, 3), value, np.uint8)).save(path)
     sides = ["train", "test", "train", "train", "train"]
-    return table.assign(path=paths, linked_subject=table["subject"], split=sides)
+    return table.assign(linked_subject=table["subject"], split=sides)
 
 
 def test_when_cells_are_shown_then_all_are_and_the_answers_can_be_kept_back(table):
-    shown, hidden = (dataset.cell_grid(table, "t", ORIGIN, columns=3, reveal=r) for r in (1, 0))
-    assert [ax.images[0].get_array()[0, 0, 0] for ax in shown.axes[:5]] == [1, 2, 3, 4, 5]
+    images = [np.full((9, 9, 3), value, np.uint8) for value in range(1, 6)]
+    shown, hidden = (dataset.cell_grid(images, table, "t", ORIGIN, reveal=r) for r in (True, False))
+    assert [ax.images[0].get_array()[0, 0, 0] for ax in shown.axes] == [1, 2, 3, 4, 5]
     assert shown.axes[3].get_title() == "HEM · subject H1"
-    assert [ax.get_title() for ax in hidden.axes] == ["1", "2", "3", "4", "5", ""]
+    assert [ax.get_title() for ax in hidden.axes] == ["1", "2", "3", "4", "5"]
 
 
 def test_when_subjects_are_counted_then_bars_are_their_sizes(table):
@@ -58,23 +52,16 @@ def test_when_a_subject_is_on_two_sides_then_its_bar_and_the_title_say_so(table)
     assert sorted(bar.get_height() for bar in fig.axes[0].patches) == [0, 0, 0.5, 0.5, 1, 1]
 
 
-def test_when_twins_are_shown_then_each_pair_is_one_above_the_other(table):
-    pairs = pd.DataFrame({"path": table["path"][:2], "path_twin": table["path"][3:].to_numpy()})
-    fig = dataset.twins(pairs, "t", ORIGIN)
-    titles = [ax.get_title() for ax in fig.axes]
-    assert titles == ["cell_0", "cell_1", "cell_3", "cell_4"]
-    with pytest.raises(ValueError, match="no pairs"):
-        dataset.twins(pairs.head(0), "t", ORIGIN)
-
-
 def test_when_the_gap_is_drawn_then_both_panels_name_their_origin():
-    scores = pd.DataFrame(
-        {"split": ["a", "b"] * 2, "rule": "r", "seed": [0, 0, 1, 1], "score": [0.9, 0.5, 0.7, 0.5]}
-    )
-    fig = dataset.leak_gap(baselines.summarise(scores), baselines.published_gap(), ORIGIN)
+    columns = ["split", "rule", "mean", "low", "high"]
+    rows = [("images", "r", 0.8, 0.7, 0.9), ("subjects", "r", 0.5, 0.5, 0.5)]
+    gap = pd.DataFrame({"network": ["n"], "side": [64], "random": [0.9], "disjoint": [0.7]})
+    fig = dataset.leak_gap(pd.DataFrame(rows, columns=columns), gap, 2, ORIGIN)
     left, right = fig.axes
     assert [c.lines[0].get_ydata()[0] for c in left.containers] == pytest.approx([0.8, 0.5])
+    assert "2 splits" in left.get_title()
     assert "real C-NMC 2019" in right.get_title()
+    assert [text.get_text() for text in right.get_xticklabels()] == ["n\n64 px"]
     assert fig._supxlabel.get_text() == f"left: {ORIGIN}; right: as published"
 
 

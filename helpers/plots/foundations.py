@@ -1,33 +1,29 @@
 """Figures of the building blocks of a network, and of how it learns (notebook 00).
 
-Sliders for a reader at a live front end, and all panels at once for everybody else.
-
-So a notebook that was executed with nobody watching is complete, and shows no dead controls.
+`explore` has a slider for a reader at a live front end, and all panels at once for everybody else,
+so a notebook that was executed with nobody watching is complete, and shows no dead controls.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from helpers.plots.style import CLASS_COLOURS, CLASS_MARKERS, NEUTRAL, PALETTE, new_figure, show
+from helpers.plots import image_grid, new_figure, show
+from helpers.plots.style import CLASS_COLOURS, CLASS_MARKERS, LINES, NEUTRAL, PALETTE
 
-LINES = ("-", "--", "-.", ":")
-Curve = tuple[np.ndarray, np.ndarray]
+Arrays = Mapping[str, np.ndarray]
+Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
+Function = Callable[[np.ndarray], np.ndarray]
+Judges = Mapping[str, Function | None]
+Names = tuple[str, str]
 
 
 def plane(
-    points: np.ndarray,
-    labels: np.ndarray,
-    judges: Mapping[str, Callable[[np.ndarray], np.ndarray] | None],
-    names: tuple[str, str],
-    title: str,
-    origin: str,
+    points: np.ndarray, labels: np.ndarray, judges: Judges, names: Names, title: str, origin: str
 ) -> Figure:
     """Draws cells in the plane of two features, over what a model thinks of each place in it.
 
@@ -43,16 +39,14 @@ def plane(
     Returns:
         The figure, one panel per judge; the line is where the probability is one half.
     """
-    size = (4.6 * len(judges) + 0.9, 4.3)
-    fig, axes = new_figure(
-        title, origin, ncols=len(judges), size=size, squeeze=False, sharey=True, sharex=True
-    )
+    grid = {"ncols": len(judges), "squeeze": False, "sharex": True, "sharey": True}
+    fig, axes = new_figure(title, origin, size=(4.6 * len(judges) + 0.9, 4.3), **grid)
     for ax, (name, judge) in zip(axes.flat, judges.items(), strict=True):
         shade = None if judge is None else _shade(ax, points, judge)
         for label in CLASS_COLOURS:
             here = points[labels == label]
-            style = {"color": CLASS_COLOURS[label], "marker": CLASS_MARKERS[label], "s": 22}
-            ax.scatter(*here.T, label=f"{label} (n={len(here)})", alpha=0.75, lw=0, **style)
+            look = {"color": CLASS_COLOURS[label], "marker": CLASS_MARKERS[label], "alpha": 0.75}
+            ax.scatter(*here.T, label=f"{label} (n={len(here)})", s=22, lw=0, **look)
         ax.set(title=name, xlabel=names[0])
     axes[0, 0].set_ylabel(names[1])
     axes[0, 0].legend(loc="lower left", fontsize=9, framealpha=0.9)
@@ -61,24 +55,19 @@ def plane(
     return fig
 
 
-def _shade(ax: Axes, points: np.ndarray, judge: Callable[[np.ndarray], np.ndarray]) -> Any:
+def _shade(ax: Axes, points: np.ndarray, judge: Function) -> Any:
+    """Colours the plane by the probability of ALL, with a line where it is one half."""
     edges = [(column.min() - 0.4, column.max() + 0.4) for column in points.T]
     across, up = np.meshgrid(*(np.linspace(*edge, 80) for edge in edges))
     judged = judge(np.column_stack([across.ravel(), up.ravel()])).reshape(across.shape)
     ax.contour(across, up, judged, levels=[0.5], colors="black", linewidths=1.5)
     ax.grid(visible=False)
-    look: dict[str, Any] = {"cmap": "RdBu_r", "vmin": 0, "vmax": 1, "alpha": 0.45}
-    extent = (*edges[0], *edges[1])
-    return ax.imshow(judged, origin="lower", extent=extent, aspect="auto", **look)
+    look = {"cmap": "RdBu_r", "vmin": 0, "vmax": 1, "alpha": 0.45, "aspect": "auto"}
+    return ax.imshow(judged, origin="lower", extent=(*edges[0], *edges[1]), **look)
 
 
 def descents(
-    loss: Callable[[np.ndarray], np.ndarray],
-    paths: Mapping[str, np.ndarray],
-    best: np.ndarray,
-    names: tuple[str, str],
-    title: str,
-    origin: str,
+    loss: Function, paths: Arrays, best: np.ndarray, names: Names, title: str, origin: str
 ) -> Figure:
     """Draws walks over a loss surface of two weights.
 
@@ -114,9 +103,7 @@ def descents(
     return fig
 
 
-def spread(
-    curves: Mapping[str, Curve], title: str, origin: str, *, log: str = "", **labels: str
-) -> Figure:
+def spread(curves: Curves, title: str, origin: str, *, log: str = "", **labels: str) -> Figure:
     """Draws curves measured several times: their median, and a band over the middle 90 %.
 
     Args:
@@ -129,57 +116,44 @@ def spread(
     Returns:
         The figure.
     """
-    fig, ax = new_figure(title, origin, size=(8.5, 4))
-    for number, (name, (x, y)) in enumerate(curves.items()):
-        look = {"color": PALETTE[number], "ls": LINES[number % len(LINES)]}
-        ax.plot(x, np.median(y, axis=0), label=name, lw=2, **look)
-        low, high = np.percentile(y, [5, 95], axis=0)
-        ax.fill_between(x, low, high, color=PALETTE[number], alpha=0.15, lw=0)
-    ax.set(
-        xscale="log" if "x" in log else "linear", yscale="log" if "y" in log else "linear", **labels
-    )
-    if len(curves) > 1:
-        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=10)
-    return fig
+    return lines({"": curves}, title, origin, log=log, **labels)
 
 
 def lines(
-    panels: Mapping[str, Mapping[str, Curve]], title: str, origin: str, xlabel: str, ylabel: str
+    panels: Mapping[str, Curves], title: str, origin: str, xlabel: str, ylabel: str, log: str = ""
 ) -> Figure:
-    """Draws exact curves, one panel per group.
+    """Draws curves, one panel per group.
 
     Args:
-        panels: Panel title to name to x and y.
+        panels: Panel title to name to x and y; y as in `spread`, or of shape (points,).
         title: Title over the whole figure.
         origin: Where the data came from; "computed" where no data went in.
         xlabel: Label of all horizontal axes.
         ylabel: Label of the first vertical axis.
+        log: As in `spread`.
 
     Returns:
         The figure; a name keeps its colour and dash through the panels.
     """
-    fig, axes = new_figure(title, origin, ncols=len(panels), size=(10.5, 3.9), squeeze=False)
+    size = (6.5 + 2 * len(panels), 4)
+    fig, axes = new_figure(title, origin, ncols=len(panels), size=size, squeeze=False)
     names = list(dict.fromkeys(name for group in panels.values() for name in group))
     for ax, (heading, group) in zip(axes.flat, panels.items(), strict=True):
         for name, (x, y) in group.items():
-            number = names.index(name)
-            look = {"color": PALETTE[number], "ls": LINES[number % len(LINES)]}
-            ax.plot(x, y, label=name, lw=2.2, **look)
-        ax.set(title=heading, xlabel=xlabel)
+            number, repeats = names.index(name), np.atleast_2d(y)
+            look = {"color": PALETTE[number], "linestyle": LINES[number % 4]}
+            ax.plot(x, np.median(repeats, axis=0), label=name, lw=2, **look)
+            low, high = np.percentile(repeats, [5, 95], axis=0)
+            ax.fill_between(x, low, high, color=PALETTE[number], alpha=0.15, lw=0)
+        ax.set(title=heading, xlabel=xlabel, **{f"{axis}scale": "log" for axis in log})
     axes[0, 0].set_ylabel(ylabel)
-    handles, shown = axes[0, 0].get_legend_handles_labels()
-    axes[0, -1].legend(handles, shown, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=10)
+    if len(names) > 1:
+        place = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
+        axes[0, -1].legend(*axes[0, 0].get_legend_handles_labels(), fontsize=10, **place)
     return fig
 
 
-def maps(
-    pictures: Mapping[str, np.ndarray],
-    title: str,
-    origin: str,
-    *,
-    numbers: str = "",
-    per_row: int = 6,
-) -> Figure:
+def maps(pictures: Arrays, title: str, origin: str, *, numbers: str = "") -> Figure:
     """Shows arrays as pictures: grey from black, or blue to red about zero where values are signed.
 
     Args:
@@ -187,20 +161,16 @@ def maps(
         title: Title over the whole figure.
         origin: Where the data came from.
         numbers: Format of the value written into each pixel, such as "{:.0f}"; "" for none.
-        per_row: Panels in a row, at least 1.
 
     Returns:
         The figure.
     """
-    columns = min(per_row, len(pictures))
-    rows = -(-len(pictures) // columns)
-    size = (max(2.3 * columns, 5.0), 2.6 * rows + 0.7)
-    fig, axes = new_figure(title, origin, nrows=rows, ncols=columns, size=size, squeeze=False)
-    for ax in axes.flat:
-        ax.axis("off")
-    for ax, (name, picture) in zip(axes.flat, pictures.items(), strict=False):
-        _picture(ax, picture)
-        ax.set_title(name, fontsize=10)
+    look = {"titles": pictures, "side": 2.3, "cmap": "gray", "vmin": 0}
+    fig, axes = image_grid(pictures.values(), title, origin, **look)
+    for ax, picture in zip(axes.flat, pictures.values(), strict=False):
+        if picture.ndim == 2 and picture.min() < 0:
+            reach = np.abs(picture).max()
+            ax.images[0].set(cmap="RdBu_r", clim=(-reach, reach))
         for (row, column), value in np.ndenumerate(picture) if numbers else ():
             box = {"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.75}
             text = numbers.format(value + 0.0)  # adding zero turns -0 into 0
@@ -208,19 +178,7 @@ def maps(
     return fig
 
 
-def _picture(ax: Axes, picture: np.ndarray) -> None:
-    if picture.ndim == 3:
-        ax.imshow(np.clip(picture, 0, 255).astype(np.uint8))
-    elif picture.min() < 0:
-        reach = np.abs(picture).max()
-        ax.imshow(picture, cmap="RdBu_r", vmin=-reach, vmax=reach)
-    else:
-        ax.imshow(picture, cmap="gray", vmin=0)
-
-
-def network(
-    layers: Mapping[str, np.ndarray], gradients: Sequence[np.ndarray], title: str, origin: str
-) -> Figure:
+def network(layers: Arrays, gradients: Sequence[np.ndarray], title: str, origin: str) -> Figure:
     """Draws a small network with its numbers: values of the way forth, gradients of the way back.
 
     Args:
@@ -236,8 +194,8 @@ def network(
     ax.axis("off")
     heights = [(len(values) - 1) / 2 - np.arange(len(values)) for values in layers.values()]
     for depth, (here, there) in enumerate(pairwise(heights)):
-        for low, high in ((a, b) for a in here for b in there):
-            ax.plot([depth, depth + 1], [low, high], color=NEUTRAL, lw=0.8, zorder=1)
+        ends = np.array(list(product(here, there))).T
+        ax.plot([depth, depth + 1], ends, color=NEUTRAL, lw=0.8, zorder=1)
     for depth, (name, values) in enumerate(layers.items()):
         ax.text(depth, 1.62, name, ha="center", fontsize=10)
         for y, value, slope in zip(heights[depth], values, gradients[depth], strict=True):
@@ -267,10 +225,8 @@ def explore(
     import ipywidgets  # type: ignore[import-untyped]
 
     stops = [(f"{value:g}" if isinstance(value, float) else str(value), value) for value in values]
-    slider = ipywidgets.SelectionSlider(
-        options=stops, index=start, description=name, continuous_update=False
-    )
-    slider.style.description_width = "initial"
+    slider = ipywidgets.SelectionSlider(options=stops, index=start, description=name)
+    slider.continuous_update, slider.style.description_width = False, "initial"
     ipywidgets.interact(lambda value: show(draw([value]), alt), value=slider)
 
 

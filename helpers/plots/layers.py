@@ -1,68 +1,55 @@
-"""Figures of notebook 05: what the layers of a network see, and where it looks."""
+"""Figures of what the layers of a network see, and where it looks (notebooks 05, 06)."""
 
-from __future__ import annotations
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from helpers.plots.style import NEUTRAL, PALETTE, new_figure
+from helpers.plots import brighten, image_grid, new_figure
+from helpers.plots.style import NEUTRAL, PALETTE
 
 REGION_COLOURS = {"nucleus": PALETTE[0], "edge": PALETTE[4], "background": NEUTRAL}
+CAM_TITLE = "Grad-CAM: which places spoke for ALL"
+Arrays = Mapping[str, np.ndarray]
+MOST = 32  # channels or filters in a figure
 
 
-def activation_grid(
-    answers: np.ndarray, layer: str, origin: str, *, most: int = 32, dead: np.ndarray | None = None
-) -> Figure:
-    """Draws the channels of one layer for one image, the loudest first, dead ones marked.
+def activation_grid(answers: np.ndarray, layer: str, origin: str) -> Figure:
+    """Draws the channels of one layer for one image, the loudest first, silent ones crossed out.
 
     Args:
         answers: Shape (height, width, channels), or (channels,) for a dense layer.
         layer: Name of the layer.
         origin: Where the image came from.
-        most: Channels drawn at most; the title says how many there are.
-        dead: For each channel whether it is dead over many images. Without it, channels are
-            marked that are silent on this image: at zero or constant.
 
     Returns:
-        The figure.
+        The figure. A channel is silent that is constant, in a dense layer one that is at zero.
     """
     maps = answers if answers.ndim == 3 else answers[None, None, :]
     silent = np.ptp(maps, axis=(0, 1)) == 0 if maps.size > maps.shape[2] else maps[0, 0] <= 0
-    word, marked = ("silent", silent) if dead is None else ("dead", dead)
-    order = np.argsort(-maps.max(axis=(0, 1)), kind="stable")[:most]
-    columns = min(8, len(order))
-    rows = -(-len(order) // columns)
-    fig, axes = new_figure(
-        f"{layer}: {len(order)} of {maps.shape[2]} channels, {maps.shape[0]} x {maps.shape[1]} px; "
-        f"{np.sum(marked)} of all {word}",
-        origin, nrows=rows, ncols=columns, size=(9.0, 0.6 + 1.15 * rows), squeeze=False,
-    )  # fmt: skip
-    image = None
+    order = _loudest(maps, MOST)
+    shown = np.moveaxis(maps[..., order], -1, 0)
+    top = np.abs(shown).max() or 1.0
+    height, width, count = maps.shape
+    title = f"{layer}: {len(order)} of {count} channels, {height} x {width} px; "
+    look = {"columns": 8, "side": 1.0, "vmin": -top if shown.min() < 0 else 0.0, "vmax": top}
+    titles = [f"{channel} silent" if silent[channel] else f"{channel}" for channel in order]
+    title += f"{silent.sum()} of all silent"
+    fig, axes = image_grid(shown, title, origin, titles=titles, **look)
     for ax, channel in zip(axes.flat, order, strict=False):
-        image = _draw_map(ax, maps[..., channel], float(np.abs(maps[..., order]).max()))
-        ax.set_title(f"{channel}{' ' + word if marked[channel] else ''}", fontsize=7, pad=2)
-        if marked[channel]:
-            _cross_out(ax)
-    for ax in axes.flat[len(order) :]:
-        ax.set_axis_off()
-    fig.colorbar(image, ax=axes, label="activation", shrink=0.9, pad=0.01)
+        for ends in ((0, 1), (1, 0)) if silent[channel] else ():
+            ax.plot((0, 1), ends, transform=ax.transAxes, color=PALETTE[3], linewidth=1.2)
+    fig.colorbar(axes[0, 0].images[0], ax=axes, label="activation", shrink=0.9, pad=0.01)
     return fig
 
 
-def _draw_map(ax: Axes, values: np.ndarray, top: float):
-    low = -top if values.min() < 0 else 0.0
-    ax.set(xticks=[], yticks=[])
-    ax.grid(False)
-    return ax.imshow(values, cmap="viridis", vmin=low, vmax=top or 1.0)
-
-
-def _cross_out(ax: Axes) -> None:
-    line = {"color": PALETTE[3], "linewidth": 1.2, "transform": ax.transAxes}
-    ax.plot([0, 1], [0, 1], **line)
-    ax.plot([0, 1], [1, 0], **line)
+def _loudest(maps: np.ndarray, most: int) -> np.ndarray:
+    """The channels with the highest activations, from the highest down."""
+    return np.argsort(-maps.max(axis=(0, 1)), kind="stable")[:most]
 
 
 def filter_grid(filters: np.ndarray, origin: str) -> Figure:
@@ -75,19 +62,13 @@ def filter_grid(filters: np.ndarray, origin: str) -> Figure:
     Returns:
         The figure.
     """
-    count = min(filters.shape[-1], 32)
-    rows = -(-count // 8)
-    fig, axes = new_figure(
-        f"First layer: {count} of {filters.shape[-1]} filters, each scaled to its largest weight",
-        origin, nrows=rows, ncols=8, size=(9.0, 0.7 + 1.05 * rows), squeeze=False,
-    )  # fmt: skip
-    for number, ax in enumerate(axes.flat):
-        ax.set_axis_off()
-        if number < count:
-            kernel = filters[..., number]
-            ax.imshow(0.5 + 0.5 * kernel / max(np.abs(kernel).max(), 1e-12))
-            ax.set_title(f"{number}: {np.abs(kernel).max():.2f}", fontsize=7, pad=2)
-    return fig
+    kernels = np.moveaxis(filters, -1, 0)[:MOST]
+    tops = np.abs(kernels).max(axis=(1, 2, 3), keepdims=True)
+    scaled = 127.5 * (1 + kernels / np.maximum(tops, 1e-12))
+    few = f"{len(kernels)} of {filters.shape[-1]} filters"
+    title = f"First layer: {few}, each scaled to its largest weight"
+    titles = [f"{number}: {top:.2f}" for number, top in enumerate(tops.flat)]
+    return image_grid(scaled, title, origin, columns=8, side=1.05, titles=titles)[0]
 
 
 def silence_by_depth(zeros: pd.DataFrame, dead: pd.DataFrame, origin: str) -> Figure:
@@ -102,18 +83,16 @@ def silence_by_depth(zeros: pd.DataFrame, dead: pd.DataFrame, origin: str) -> Fi
         The figure: left the subjects as points and their mean as a line, right the dead channels.
     """
     subjects = zeros["subject"].nunique()
-    fig, (left, right) = new_figure(
-        f"Activations at zero against depth ({subjects} unseen subjects)",
-        origin, ncols=2, size=(10.0, 4.2), sharex=True, sharey=True,
-    )  # fmt: skip
-    looks = zip(zeros["network"].unique(), PALETTE, "os^D", (-0.12, 0.12, 0.0, 0.24), strict=False)
-    for network, colour, marker, shift in looks:
-        rows, gone = zeros.query("network == @network"), dead.query("network == @network")
-        left.scatter(rows["depth"] + shift, rows["zeros"], s=10, alpha=0.35, color=colour, lw=0)
-        mean = rows.groupby("depth")["zeros"].mean()
-        style = {"color": colour, "marker": marker, "label": network, "markersize": 5}
-        left.plot(mean.index, mean, **style)
-        right.plot(gone["depth"], gone["dead"], **style)
+    title = f"Activations at zero against depth ({subjects} unseen subjects)"
+    grid = {"ncols": 2, "sharex": True, "sharey": True}
+    fig, (left, right) = new_figure(title, origin, size=(10.0, 4.2), **grid)
+    for number, (network, rows) in enumerate(zeros.groupby("network", sort=False)):
+        gone, shift = dead[dead["network"] == network], (-0.12, 0.12, 0.0, 0.24)[number]
+        look = {"color": PALETTE[number], "marker": "os^D"[number], "markersize": 5}
+        dots = {"s": 10, "alpha": 0.35, "lw": 0, "color": PALETTE[number]}
+        left.scatter(rows["depth"] + shift, rows["zeros"], **dots)
+        left.plot(rows.groupby("depth")["zeros"].mean(), label=network, **look)
+        right.plot(gone["depth"], gone["dead"], **look)
     left.set(xlabel="rectified layer, 1 = first", ylabel="share", ylim=(-0.02, 1.02))
     left.set_title("activations at zero: each point one subject, line = mean", fontsize=10)
     right.set(xlabel="rectified layer, 1 = first")
@@ -123,43 +102,28 @@ def silence_by_depth(zeros: pd.DataFrame, dead: pd.DataFrame, origin: str) -> Fi
 
 
 def cam_grid(
-    images: np.ndarray, maps: dict[str, np.ndarray], titles: list[str], origin: str
+    images: np.ndarray, maps: Arrays, titles: Sequence[str], origin: str, title: str = CAM_TITLE
 ) -> Figure:
     """Draws images over their Grad-CAM maps, one row per network.
 
     Args:
         images: Shape (n, side, side, 3), 0 to 255; drawn brightened.
-        maps: For each network its maps, shape (n, side, side).
+        maps: For each network its maps, shape (n, side, side), 0 to 1.
         titles: One per image.
         origin: Where the images came from.
+        title: Title over the whole figure.
 
     Returns:
         The figure.
     """
-    rows, columns = 1 + len(maps), len(images)
-    fig, axes = new_figure(
-        "Grad-CAM: which places spoke for ALL",
-        origin, nrows=rows, ncols=columns, size=(1.5 * columns + 1, 1.5 * rows + 0.8),
-        squeeze=False,
-    )  # fmt: skip
-    heat = None
-    for column, image in enumerate(images):
-        axes[0, column].imshow(_brightened(image))
-        axes[0, column].set_title(titles[column], fontsize=8)
-        for row, one in enumerate(maps.values(), 1):
-            axes[row, column].imshow(_brightened(image).mean(axis=-1), cmap="gray", vmin=0, vmax=1)
-            heat = axes[row, column].imshow(one[column], cmap="inferno", alpha=0.6, vmin=0, vmax=1)
-    for ax in axes.flat:
-        ax.set(xticks=[], yticks=[])
-        ax.grid(False)
-    for row, name in enumerate(["image", *maps]):
-        axes[row, 0].set_ylabel(name, fontsize=9)
-    fig.colorbar(heat, ax=axes[1:], label="share of maximum", pad=0.01)
+    grey = [brighten(image).mean(axis=-1) for image in images]
+    look = {"columns": len(images), "cmap": "gray", "vmin": 0, "vmax": 255, "bright": True}
+    names = {"titles": titles, "rows": ("image", *maps)}
+    fig, axes = image_grid([*images, *grey * len(maps)], title, origin, **look, **names)
+    for ax, heat in zip(axes[1:].flat, np.concatenate(list(maps.values())), strict=True):
+        shown = ax.imshow(heat, cmap="inferno", alpha=0.6, vmin=0, vmax=1)
+    fig.colorbar(shown, ax=axes[1:], label="share of maximum", pad=0.01)
     return fig
-
-
-def _brightened(image: np.ndarray) -> np.ndarray:
-    return np.clip(np.asarray(image, float) * 2.0 / 255, 0, 1)
 
 
 def attention_bars(shares: pd.DataFrame, origin: str) -> Figure:
@@ -173,14 +137,10 @@ def attention_bars(shares: pd.DataFrame, origin: str) -> Figure:
         The figure: each point a subject, bars their mean; 1 is what a blind map would get.
     """
     count = shares["subject"].nunique()
-    fig, ax = new_figure(
-        f"Attention per area: where Grad-CAM is denser than chance ({count} subjects)",
-        origin, size=(9.0, 4.0),
-    )  # fmt: skip
-    common = {
-        "data": shares, "x": "network", "y": "ratio", "hue": "region", "ax": ax,
-        "palette": REGION_COLOURS, "hue_order": list(REGION_COLOURS),
-    }  # fmt: skip
+    title = f"Attention per area: where Grad-CAM is denser than chance ({count} subjects)"
+    fig, ax = new_figure(title, origin)
+    common = {"data": shares, "x": "network", "y": "ratio", "hue": "region", "ax": ax}
+    common |= {"palette": REGION_COLOURS, "hue_order": REGION_COLOURS}
     sns.barplot(**common, errorbar=None, alpha=0.55)
     sns.stripplot(**common, dodge=True, size=4, legend=False, edgecolor="white", linewidth=0.4)
     ax.axhline(1.0, color="black", linestyle="--", linewidth=1, label="a blind map")
@@ -200,10 +160,8 @@ def sanity_curve(table: pd.DataFrame, origin: str) -> Figure:
         The figure.
     """
     images = table["image"].nunique()
-    fig, ax = new_figure(
-        f"Sanity check: maps after shuffling the weights ({images} images)",
-        origin, size=(8.0, 3.8),
-    )  # fmt: skip
+    title = f"Sanity check: maps after shuffling the weights ({images} images)"
+    fig, ax = new_figure(title, origin, size=(8.0, 3.8))
     jitter = np.random.default_rng(0).uniform(-0.12, 0.12, len(table))
     ax.scatter(table["shuffled"] + jitter, table["similarity"], s=12, alpha=0.5, color=PALETTE[5])
     middle = table.groupby("shuffled")["similarity"].median()
@@ -215,7 +173,7 @@ def sanity_curve(table: pd.DataFrame, origin: str) -> Figure:
     return fig
 
 
-def journey(image: np.ndarray, answers: dict[str, np.ndarray], verdict: str, origin: str) -> Figure:
+def journey(image: np.ndarray, answers: Arrays, verdict: str, origin: str) -> Figure:
     """Draws one cell's way through a network: the loudest channels of each stop, side by side.
 
     Args:
@@ -227,22 +185,16 @@ def journey(image: np.ndarray, answers: dict[str, np.ndarray], verdict: str, ori
     Returns:
         The poster.
     """
-    stops = 1 + len(answers)
-    fig, axes = new_figure(
-        f"The journey of a cell through the network: {verdict}\n(each layer on a colour scale "
-        "of its own, from 0 up)",
-        origin, nrows=5, ncols=stops, size=(1.45 * stops, 7.6), squeeze=False,
-    )  # fmt: skip
-    for ax in axes.flat:
-        ax.set_axis_off()
-    axes[2, 0].imshow(_brightened(image))
-    axes[1, 0].text(0.5, 0.0, f"the cell\n{image.shape[0]} x {image.shape[1]} x 3", fontsize=8,
-                    ha="center", va="bottom", transform=axes[1, 0].transAxes)  # fmt: skip
-    for column, (name, maps) in enumerate(answers.items(), 1):
-        order = np.argsort(-maps.max(axis=(0, 1)), kind="stable")[:5]
-        for ax, channel in zip(axes[:, column], order, strict=False):
-            ax.imshow(maps[..., channel], cmap="viridis", vmin=0, vmax=maps.max() or 1)
-        zeros = float((maps <= 0).mean())
+    columns, titles = [[None, None, brighten(image)]], [""]
+    for name, maps in answers.items():
+        colours = mpl.colormaps["viridis"](maps / (maps.max() or 1))[..., :3]
+        columns.append([255 * colours[:, :, channel] for channel in _loudest(maps, 5)])
         size = " x ".join(map(str, maps.shape))
-        axes[0, column].set_title(f"{name}\n{size}\n{zeros:.0%} at zero", fontsize=8)
+        titles.append(f"{name}\n{size}\n{(maps <= 0).mean():.0%} at zero")
+    title = f"The journey of a cell through the network: {verdict}\n"
+    title += "(each layer on a colour scale of its own, from 0 up)"
+    pictures = [one for line in zip_longest(*columns) for one in line]
+    look = {"columns": len(columns), "side": 1.4, "titles": titles}
+    fig, axes = image_grid(pictures, title, origin, **look)
+    axes[2, 0].set_title("the cell\n" + " x ".join(map(str, image.shape)), fontsize=9)
     return fig

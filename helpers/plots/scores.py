@@ -1,6 +1,6 @@
 """Figures of notebook 06 and of the report: how good the models are, and how sure that is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from helpers.plots import interval_rows, new_figure
 from helpers.plots.style import (
     CLASS_COLOURS,
     CLASS_MARKERS,
@@ -16,14 +17,13 @@ from helpers.plots.style import (
     MARKERS,
     NEUTRAL,
     PALETTE,
-    image_grid,
-    interval_rows,
-    new_figure,
+    panel_grid,
 )
 
 Tables = Mapping[str, pd.DataFrame]
 Found = Mapping[str, Mapping[str, float]]
 SUBJECTS, CELLS = PALETTE[0], PALETTE[4]
+DOTS = {"score, over subjects": {"color": SUBJECTS}}
 BOTH = {"accuracy": "accuracy", "weighted_f1": "weighted F1"}
 BESIDE = {"loc": "center left", "bbox_to_anchor": (1, 0.5), "fontsize": 9}
 
@@ -63,9 +63,6 @@ def forest(table: pd.DataFrame, origin: str, labels: Mapping[str, str] = BOTH) -
     return fig
 
 
-DOTS = {"score, over subjects": {"color": SUBJECTS}}
-
-
 def confusion(found: Found, origin: str) -> Figure:
     """Draws the four counts of each model, with their share of the true class.
 
@@ -76,22 +73,16 @@ def confusion(found: Found, origin: str) -> Figure:
     Returns:
         The figure.
     """
-    columns = min(4, len(found))
-    rows = -(-len(found) // columns)
-    size = (2.6 * columns + 0.6, 2.6 * rows + 0.8)
-    fig, axes = new_figure(
-        "True class against call", origin, nrows=rows, ncols=columns, size=size, squeeze=False
-    )
+    title, names = "True class against call", ["HEM", "ALL"]
+    fig, axes = panel_grid(len(found), title, origin, columns=4, side=(2.6, 2.7))
+    look = {"cmap": "Blues", "vmin": 0, "vmax": 1, "cbar": False, "square": True, "fmt": ""}
     for ax, (name, one) in zip(axes.flat, found.items(), strict=False):
         counts = np.array([[one["tn"], one["fp"]], [one["fn"], one["tp"]]])
         share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         texts = [f"{n:,.0f}\n{part:.0%}" for n, part in zip(counts.flat, share.flat, strict=True)]
-        look = {"cmap": "Blues", "vmin": 0, "vmax": 1, "cbar": False, "square": True, "fmt": ""}
-        names = {"xticklabels": ["HEM", "ALL"], "yticklabels": ["HEM", "ALL"]}
-        sns.heatmap(share, ax=ax, annot=np.reshape(texts, (2, 2)), **look, **names)
-        ax.set(xlabel="called", ylabel="is", title=name)
-    for ax in axes.flat[len(found) :]:
-        ax.set_axis_off()
+        sns.heatmap(share, ax=ax, annot=np.reshape(texts, (2, 2)), **look)
+        ax.set(xlabel="called", ylabel="is", xticklabels=names, yticklabels=names)
+        ax.set_title(name, fontsize=10)
     return fig
 
 
@@ -138,11 +129,8 @@ def reliability(tables: Tables, found: Found, origin: str) -> Figure:
     Returns:
         The figure.
     """
-    columns = min(3, len(tables))
-    rows = -(-len(tables) // columns)
-    title, size = "Is 80 % right in 80 % of the cells?", (max(6.0, 3.5 * columns), 3.1 * rows + 0.6)
-    grid = {"nrows": rows, "ncols": columns, "sharex": True, "sharey": True, "squeeze": False}
-    fig, axes = new_figure(title, origin, size=size, **grid)
+    title, grid = "Is 80 % right in 80 % of the cells?", {"columns": 3, "side": (3.5, 3.1)}
+    fig, axes = panel_grid(len(tables), title, origin, sharex=True, sharey=True, **grid)
     for ax, (name, table) in zip(axes.flat, tables.items(), strict=False):
         bars = {"color": CELLS, "alpha": 0.35, "label": "share of the cells"}
         ax.bar((table["bin"] + 0.5) / 10, table["cells"] / table["cells"].sum(), 0.1, **bars)
@@ -152,13 +140,12 @@ def reliability(tables: Tables, found: Found, origin: str) -> Figure:
         ax.set_title(text, fontsize=10)
     for ax in axes[:, 0]:
         ax.set_ylabel("share")
-    for ax in axes.flat[len(tables) :]:
-        ax.set_axis_off()
-    for ax in axes.flat[max(0, len(tables) - columns) : len(tables)]:
+    for ax in axes.flat[max(0, len(tables) - 3) : len(tables)]:
         ax.set_xlabel("said: probability of ALL")
         ax.tick_params(labelbottom=True)
-    place = "outside lower left" if columns > 1 else "outside right center"
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc=place, fontsize=9, ncols=columns)
+    fig.legend(
+        *axes[0, 0].get_legend_handles_labels(), loc="outside lower left", fontsize=9, ncols=3
+    )
     return fig
 
 
@@ -289,10 +276,8 @@ def published(table: pd.DataFrame, origin: str = "as published, real C-NMC 2019 
     groups = dict(list(table.groupby("protocol", sort=False)))
     ratios = [rows["work"].nunique() + 0.5 for rows in groups.values()]
     title = "Three protocols, three questions: do not rank across the panels"
-    fig, axes = new_figure(
-        title, origin, nrows=len(groups), size=(9.5, 1.6 + 0.36 * sum(ratios)), sharex=True,
-        squeeze=False, height_ratios=ratios,
-    )  # fmt: skip
+    grid = {"nrows": len(groups), "height_ratios": ratios, "sharex": True, "squeeze": False}
+    fig, axes = new_figure(title, origin, size=(9.5, 1.6 + 0.36 * sum(ratios)), **grid)
     names = table["score"].unique()
     looks = {name: {"color": PALETTE[n], "marker": MARKERS[n]} for n, name in enumerate(names)}
     for ax, (protocol, rows) in zip(axes[:, 0], groups.items(), strict=True):
@@ -301,29 +286,4 @@ def published(table: pd.DataFrame, origin: str = "as published, real C-NMC 2019 
     axes[-1, 0].set_xlabel("score")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside right upper", fontsize=9)
-    return fig
-
-
-def mistakes(
-    images: np.ndarray, maps: np.ndarray, titles: Sequence[str], title: str, origin: str
-) -> Figure:
-    """Draws cells, and below each the places that spoke for the call.
-
-    Args:
-        images: Shape (n, side, side, 3), 0 to 255.
-        maps: Of Grad-CAM, shape (n, side, side), 0 to 1.
-        titles: One per cell.
-        title: Over all.
-        origin: Where the images came from.
-
-    Returns:
-        The figure.
-    """
-    fig, axes = image_grid(
-        [*images, *images], title, origin, columns=len(images), titles=titles, side=1.9,
-        rows=("cell,\nbrightened", "spoke for\nthe call"), bright=True,
-    )  # fmt: skip
-    for ax, heat in zip(axes[1], maps, strict=True):
-        shown = ax.imshow(heat, cmap="viridis", alpha=0.55, vmin=0, vmax=1)
-    fig.colorbar(shown, ax=axes[1, :], label="Grad-CAM", shrink=0.9, pad=0.01)
     return fig

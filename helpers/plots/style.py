@@ -49,6 +49,20 @@ def new_figure(
     return fig, axes
 
 
+def panel_grid(
+    count: int, title: str, origin: str, *, columns: int, side: tuple[float, float], **subplots: Any
+) -> tuple[Figure, np.ndarray]:
+    """Makes a figure of so many panels, each of `side` inches, and its axes (rows, columns)."""
+    columns = max(1, min(columns, count))
+    rows = -(-count // columns)
+    size = (max(side[0] * columns + 0.4, 5.0), side[1] * rows + 0.7)
+    grid = {"nrows": rows, "ncols": columns, "size": size, "squeeze": False}
+    fig, axes = new_figure(title, origin, **grid, **subplots)
+    for ax in axes.flat[count:]:
+        ax.set_axis_off()
+    return fig, axes
+
+
 def image_grid(
     images: Iterable[np.ndarray | None],
     title: str,
@@ -57,7 +71,7 @@ def image_grid(
     columns: int = 6,
     titles: Iterable[str] = (),
     colours: Sequence[str] = (),
-    rows: Iterable[str] = (),
+    rows: Sequence[str] = (),
     side: float = 1.6,
     bright: bool = False,
     **look: Any,
@@ -65,7 +79,7 @@ def image_grid(
     """Shows pictures row by row, each pixel a square.
 
     Args:
-        images: Pixels of shape (h, w, 3) or (h, w); None leaves a gap.
+        images: Colours of shape (h, w, 3), 0 to 255, or values of shape (h, w); None is a gap.
         title: Title over the whole figure.
         origin: Where the data came from.
         columns: Pictures in a row, at most.
@@ -73,22 +87,21 @@ def image_grid(
         colours: Colours of these texts.
         rows: Names of the rows, at their left.
         side: Width of a picture in inches.
-        bright: Whether dark images are brightened, as a row name or the title should tell.
+        bright: Whether colours are brightened.
         **look: Further arguments of `matplotlib.axes.Axes.imshow`.
 
     Returns:
         The figure, and its axes of shape (rows, columns).
     """
     images = list(images)
-    columns = max(1, min(columns, len(images)))
-    count = -(-len(images) // columns)
-    size = (max(side * columns + 0.2, 5.0), (side + 0.2) * count + 0.7)
-    fig, axes = new_figure(title, origin, nrows=count, ncols=columns, size=size, squeeze=False)
+    fig, axes = panel_grid(len(images), title, origin, columns=columns, side=(side, side + 0.2))
+    fig.set_figwidth(fig.get_figwidth() + 1.3 * bool(rows))
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[], frame_on=False)
     for ax, image in zip(axes.flat, images, strict=False):
         if image is not None:
-            ax.imshow(brighten(image) if bright else image, **look)
+            colour = np.ndim(image) == 3
+            ax.imshow(brighten(image, 1.6 if bright else 1.0) if colour else image, **look)
     for number, (ax, text) in enumerate(zip(axes.flat, titles, strict=False)):
         ax.set_title(text, fontsize=9, color=colours[number] if colours else "black")
     for ax, name in zip(axes[:, 0], rows, strict=False):
@@ -96,9 +109,9 @@ def image_grid(
     return fig, axes
 
 
-def brighten(image: np.ndarray) -> np.ndarray:
+def brighten(image: np.ndarray, factor: float = 1.6) -> np.ndarray:
     """Makes dark images easier to see, all by the same factor: uint8 from pixels 0 to 255."""
-    return np.clip(1.6 * np.asarray(image, float), 0, 255).astype(np.uint8)
+    return np.clip(factor * np.asarray(image, float), 0, 255).astype(np.uint8)
 
 
 def interval_rows(ax: Axes, rows: pd.DataFrame, looks: Looks, shift: float = 0.0) -> None:
