@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from scipy.optimize import minimize
 
+from helpers import feed
 from helpers.evaluation import ensembles
 from helpers.training import trainer
 
@@ -140,21 +141,23 @@ class TestViews:
         return model
 
     def test_when_an_image_has_no_symmetry_then_all_views_differ(self):
-        shown = ensembles.views(np.arange(16.0).reshape(1, 4, 4, 1))
+        image = np.arange(16.0).reshape(1, 4, 4, 1)
+        shown = np.stack([feed.turn(image, view) for view in range(feed.POSITIONS)])
         assert len({view.tobytes() for view in shown}) == 8
         assert (np.sort(shown.reshape(8, -1), axis=1) == np.arange(16)).all()
 
     def test_when_a_network_cannot_tell_views_apart_then_nothing_changes(self, table):
-        symmetric = ensembles.views(np.random.default_rng(0).normal(size=(1, 4, 4, 3))).mean(axis=0)
+        weights = np.random.default_rng(0).normal(size=(1, 4, 4, 3))
+        symmetric = np.mean([feed.turn(weights, view) for view in range(8)], axis=0)
         model = self.network(symmetric)
-        combined = ensembles.combine(ensembles.predict_views(model, table), by="view")
+        combined = ensembles.combine(trainer.predict(model, table, views=8), by="view")
         plain = trainer.predict(model, table)["probability"]
         assert combined["probability"].to_numpy() == pytest.approx(plain.to_numpy(), abs=1e-6)
 
     def test_when_a_network_looks_at_one_corner_then_views_disagree(self, table):
         corner = np.zeros((4, 4, 3))
         corner[0, 0] = 1.0
-        seen = ensembles.predict_views(self.network(corner), table)
+        seen = trainer.predict(self.network(corner), table, views=8)
         assert len(seen) == 8 * len(table)
         plain = trainer.predict(self.network(corner), table)["probability"]
         assert seen.query("view == 0")["probability"].to_numpy() == pytest.approx(plain.to_numpy())

@@ -1,26 +1,19 @@
-"""The two rules that cost nothing, and that every network must beat.
-
-Cheap looks at the images, in seconds and without a network: thumbnails, area, quick scores.
-
-What others reported on C-NMC 2019, each number with the protocol it was measured by.
-"""
-
-from __future__ import annotations
+"""What every network must beat: rules that cost nothing, quick scores, and what others reported."""
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from os import cpu_count
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from sklearn.base import ClassifierMixin, clone
-from sklearn.metrics import f1_score
 
 from helpers.data import image_files
+from helpers.evaluation import performance
+
+DATA = Path(__file__).resolve().parents[2] / "data"  # the published tables lie here
 
 
-def baselines(split: pd.DataFrame, area: np.ndarray | None = None) -> dict[str, pd.DataFrame]:
+def free_rules(split: pd.DataFrame, area: np.ndarray | None = None) -> dict[str, pd.DataFrame]:
     """Judges cells by the two rules that every network must beat.
 
     Args:
@@ -35,8 +28,6 @@ def baselines(split: pd.DataFrame, area: np.ndarray | None = None) -> dict[str, 
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    pass
-
     size = np.asarray(nucleus_area(split) if area is None else area).reshape(len(split), 1)
     train = (split["split"] == "train").to_numpy()
     sick = (split["label"] == "ALL").to_numpy()
@@ -48,34 +39,6 @@ def baselines(split: pd.DataFrame, area: np.ndarray | None = None) -> dict[str, 
     }
 
 
-Rule = tuple[np.ndarray, ClassifierMixin]
-
-
-def thumbnails(table: pd.DataFrame, size: int = 24) -> np.ndarray:
-    """Shrinks every image, each new pixel the mean of those it covers.
-
-    Args:
-        table: One row per image, with `path`.
-        size: Side of the thumbnail in px, at least 1.
-
-    Returns:
-        A uint8 array of shape (images, size, size, 3).
-
-    Raises:
-        ValueError: If the size is under 1.
-    """
-    from PIL import Image
-
-    if size < 1:
-        raise ValueError(f"A thumbnail has a side of at least 1 px. Received: size={size!r}")
-
-    def shrink(path: str) -> np.ndarray:
-        image = Image.fromarray(image_files.read_image(path))
-        return np.asarray(image.resize((size, size), Image.Resampling.BOX))
-
-    return _map(shrink, table).reshape(-1, size, size, 3)
-
-
 def nucleus_area(table: pd.DataFrame) -> np.ndarray:
     """Counts the pixels of every image that are not background, which is exactly black.
 
@@ -85,13 +48,32 @@ def nucleus_area(table: pd.DataFrame) -> np.ndarray:
     Returns:
         An integer array of shape (images,), in px.
     """
-    return _map(lambda path: np.count_nonzero(image_files.read_image(path).any(axis=2)), table)
+
+    def count(image: np.ndarray) -> int:
+        return np.count_nonzero(image_files.nucleus_mask(image))
+
+    return np.array(list(image_files.map_images(count, table["path"])))
 
 
-def _map(measure: Callable[[str], np.ndarray | int], table: pd.DataFrame) -> np.ndarray:
-    """Measures every image on all cores; the reading of files releases Python's lock."""
-    with ThreadPoolExecutor(cpu_count()) as pool:
-        return np.array(list(pool.map(measure, table["path"])))
+def thumbnails(table: pd.DataFrame, size: int) -> np.ndarray:
+    """Shrinks every image, each new pixel the mean of those it covers.
+
+    Args:
+        table: One row per image, with `path`.
+        size: Side of the thumbnail in px, at least 1.
+
+    Returns:
+        A uint8 array of shape (images, size, size, 3).
+    """
+    from PIL import Image
+
+    if size < 1:
+        raise ValueError(f"A thumbnail has a side of at least 1 px. Received: size={size!r}")
+
+    def shrink(image: np.ndarray) -> np.ndarray:
+        return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BOX))
+
+    return np.stack(list(image_files.map_images(shrink, table["path"])))
 
 
 def judge(split: pd.DataFrame, features: np.ndarray, model: ClassifierMixin) -> pd.DataFrame:
@@ -120,20 +102,9 @@ def judge(split: pd.DataFrame, features: np.ndarray, model: ClassifierMixin) -> 
     return split[test].assign(probability=(guess == "ALL").astype(float))
 
 
-def quick_score(split: pd.DataFrame, features: np.ndarray, model: ClassifierMixin) -> float:
-    """Scores a model as `judge` lets it judge; arguments and errors are the same.
-
-    Returns:
-        The weighted F1 on the test rows, the score of the C-NMC challenge.
-    """
-    judged = judge(split, features, model)
-    guess = np.where(judged["probability"] > 0.5, "ALL", "HEM")
-    return float(f1_score(judged["label"].to_numpy(dtype=str), guess, average="weighted"))
-
-
 def repeat_scores(
     splitters: dict[str, Callable[[int], pd.DataFrame]],
-    rules: dict[str, Rule],
+    rules: dict[str, tuple[np.ndarray, ClassifierMixin]],
     seeds: Iterable[int],
 ) -> pd.DataFrame:
     """Scores every rule on many splits of the same images.
@@ -145,117 +116,25 @@ def repeat_scores(
         seeds: One repetition per seed.
 
     Returns:
-        One row per repetition with `split`, `rule`, `seed` and `score` (weighted F1).
+        One row per repetition with `split`, `rule`, `seed` and `score` (weighted F1, the score of
+        the C-NMC challenge).
     """
-    rows = [
-        (way, rule, seed, quick_score(table, features, model))
-        for way, splitter in splitters.items()
-        for seed in seeds
-        for table in [splitter(seed)]
-        for rule, (features, model) in rules.items()
-    ]
+    rows = []
+    for way, splitter in splitters.items():
+        for seed in seeds:
+            table = splitter(seed)
+            for rule, (features, model) in rules.items():
+                found = performance.scores(judge(table, features, model))
+                rows.append((way, rule, seed, found["weighted_f1"]))
     return pd.DataFrame(rows, columns=["split", "rule", "seed", "score"])
 
 
-def summarise(scores: pd.DataFrame) -> pd.DataFrame:
-    """Summarises repeated scores by their mean and the range of their middle 95 %.
-
-    The repetitions share images, so this shows how much a score depends on the draw; it is not
-    a confidence interval for new patients.
-
-    Args:
-        scores: As from `repeat_scores`.
-
-    Returns:
-        One row per rule and split, in their order, with `mean`, `low`, `high` and `repeats`.
-    """
-    groups = scores.groupby(["rule", "split"], sort=False)["score"]
-    low, high = groups.quantile(0.025), groups.quantile(0.975)
-    table = pd.DataFrame(
-        {"mean": groups.mean(), "low": low, "high": high, "repeats": groups.size()}
-    )
-    return table.reset_index()
-
-
-def nearest_subject(split: pd.DataFrame, features: np.ndarray) -> pd.Series:
-    """Tells for every test image whether its nearest training image is of the same subject.
-
-    Args:
-        split: A table with `split` and `linked_subject`.
-        features: One row of numbers per row of the table.
-
-    Returns:
-        A boolean series over the test rows.
-    """
-    from sklearn.neighbors import NearestNeighbors
-
-    rows = np.asarray(features, dtype=float).reshape(len(split), -1)
-    train, test = (split["split"].to_numpy() == part for part in ("train", "test"))
-    nearest = NearestNeighbors(n_neighbors=1).fit(rows[train]).kneighbors(rows[test])[1][:, 0]
-    who = split["linked_subject"].to_numpy()
-    return pd.Series(who[train][nearest] == who[test], index=split.index[test])
-
-
-def published_gap() -> pd.DataFrame:
-    """Returns the leak as others measured it on the real C-NMC 2019 images.
-
-    The same trained networks were scored twice, in the executed public notebooks of
-    ChristianMarzahl/ISBI2019_WhiteBloodCancer: on a random 10 % of the training images, whose
-    subjects the network knew, and on the preliminary test set, whose subjects it did not.
-
-    Returns:
-        One row per network and input side (px) with the weighted F1 `random` and `disjoint`.
-    """
-    rows = [
-        ("ResNet18", 256, 0.961, 0.832),
-        ("ResNet18", 384, 0.975, 0.828),
-        ("ResNet18", 450, 0.967, 0.792),
-        ("SE-ResNeXt50", 256, 0.961, 0.816),
-        ("SE-ResNeXt50", 384, 0.983, 0.831),
-        ("SE-ResNeXt50", 450, 0.983, 0.823),
-    ]
-    return pd.DataFrame(rows, columns=["network", "side", "random", "disjoint"])
-
-
-DATA = Path(__file__).resolve().parents[2] / "data"
-TEST_IMAGES = 2_120  # of the paper: a fifth of 10,600
-MODELS = {
-    "AlexNet": "alexnet",
-    "VGG16": "vgg16",
-    "ResNet50": "resnet50",
-    "InceptionV3": "inception_v3",
-    "Proposed Model": "proposed_cnn",
-}
-
-
-def paper_table() -> pd.DataFrame:
-    """Reads Table 2 of the paper, as printed.
-
-    Returns:
-        One row per network: `architecture`, `model` (its name in `models.MODELS`) and `printed`
-        (accuracy in per cent on 2,120 images of a random split, as text: its decimals count).
-    """
-    table = pd.read_csv(DATA / "paper_results.csv", dtype=str)
-    table = table.rename(columns={"accuracy_percent": "printed"})
-    return table.assign(model=table["architecture"].map(MODELS))
-
-
-def published_results() -> pd.DataFrame:
-    """Reads published scores on C-NMC 2019, protocol by protocol.
-
-    Returns:
-        One row per score: `protocol`, `work`, `source`, `score` (which one it is), `value` (0 to 1)
-        and `remark`.
-    """
-    return pd.read_csv(DATA / "published_results.csv", keep_default_na=False)
-
-
-def whole_number(printed: str, total: int = TEST_IMAGES) -> pd.Series:
+def whole_number(printed: str, total: int = 2_120) -> pd.Series:
     """Asks whether a printed percentage can be a whole number of images out of a total.
 
     Args:
         printed: A percentage as printed, such as "84.8".
-        total: Number of images it is of.
+        total: Number of images it is of; the paper's is a fifth of 10,600.
 
     Returns:
         `images` (the whole number nearest to it), `percent` (what that would be), `rounded` and
@@ -269,12 +148,8 @@ def whole_number(printed: str, total: int = TEST_IMAGES) -> pd.Series:
     wanted = round(float(printed) * step)
     nearest = round(wanted * total / (100 * step))
     around = [100 * step * k for k in range(max(nearest - 1, 0), nearest + 2)]
-    return pd.Series(
-        {
-            "images": nearest,
-            "percent": 100 * nearest / total,
-            # In whole numbers, with half a step rounded up: no binary fraction can play tricks.
-            "rounded": any((2 * k + total) // (2 * total) == wanted for k in around),
-            "cut": any(k // total == wanted for k in around),
-        }
-    )
+    # In whole numbers, with half a step rounded up: no binary fraction can play tricks.
+    rounded = any((2 * k + total) // (2 * total) == wanted for k in around)
+    cut = any(k // total == wanted for k in around)
+    percent = 100 * nearest / total
+    return pd.Series({"images": nearest, "percent": percent, "rounded": rounded, "cut": cut})

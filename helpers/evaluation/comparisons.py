@@ -1,33 +1,29 @@
-"""Whether one model is better than another, or only luckier on these patients.
+"""Whether one model, or one idea, is better than another, or only luckier on these patients.
 
-Does a change help? The same comparison on many draws of subjects, paired, with an interval.
-
-The test part of the series is for the very end, so questions are decided without it: its subjects
-are left out, and the others are split anew for each seed. So the spread over seeds holds both
-the luck of the first weights and the luck of who happens to be judged.
+`compare_models` compares trained models that judged the same cells. `compare_draws` compares ideas,
+each trained on many draws of subjects. The test part of the series is for the very end, so ideas
+are decided without it: its subjects are left out, and the others are split anew for each seed. So
+the spread over seeds holds both the luck of the first weights and of who happens to be judged.
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from helpers.data import cnmc
+from helpers.data.cnmc import CLASSES
 from helpers.data.splits import split_by_subject
 from helpers.evaluation import metrics
-from helpers.evaluation.performance import check, only_part, sample
+from helpers.evaluation.performance import check, only_part, right, sample, verdict
 
 EXACT_BELOW = 25  # disagreements; above, the chi-squared approximation is usual
+JUDGED, VALIDATION = 0.25, 0.15  # shares of the images that remain without the test part
 
 
 def compare_models(
     models: Mapping[str, pd.DataFrame],
     metric: str = "weighted_f1",
-    thresholds: Mapping[str, float] | None = None,
     draws: int = 2_000,
     seed: int = 0,
     part: str = "test",
@@ -44,7 +40,6 @@ def compare_models(
     Args:
         models: The predictions of each model by its name, all on the same cells (`path`).
         metric: What the bootstrap compares: one of `metrics.NAMES`.
-        thresholds: Of each model; 0.5 where not given.
         draws: Bootstrap draws.
         seed: Decides the draws.
         part: If the tables have a column `split`, only this part is compared.
@@ -60,65 +55,57 @@ def compare_models(
     """
     if metric not in metrics.NAMES:
         raise ValueError(f"Choose one of {', '.join(metrics.NAMES)}. Received: metric={metric!r}")
-    chosen = {name: (thresholds or {}).get(name, 0.5) for name in models}
-    cells = _align({name: check(only_part(table, part)) for name, table in models.items()})
+    tables = _same_cells({name: check(only_part(table, part)) for name, table in models.items()})
     place = metrics.NAMES.index(metric)
-    arrays = {name: sample(table) for name, table in cells.items()}
-    drawn = {
-        name: metrics.over_subjects(array, chosen[name], draws, seed)[:, place]
-        for name, array in arrays.items()
-    }
-    value = {name: metrics.score(array, chosen[name])[place] for name, array in arrays.items()}
-    right = {name: (a.probability > chosen[name]) == a.is_all for name, a in arrays.items()}
-    some = next(iter(arrays.values()))
+    values, drawn = {}, {}
+    for name, table in tables.items():
+        cells = sample(table)
+        values[name] = metrics.score(cells)[place]
+        drawn[name] = metrics.over_subjects(cells, 0.5, draws, seed)[:, place]
     rows = [
         {"first": one, "second": other}
-        | _mcnemar(right[one], right[other])
-        | {"difference": value[one] - value[other]}
-        | _paired(drawn[one] - drawn[other], some.subjects)
-        for one, other in combinations(models, 2)
+        | _mcnemar(right(tables[one]), right(tables[other]))
+        | {"difference": values[one] - values[other]}
+        | _paired(drawn[one] - drawn[other], cells.subjects)
+        for one, other in combinations(tables, 2)
     ]
-    table = pd.DataFrame(rows).assign(cells=len(some.is_all), subjects=some.subjects)
-    return table.assign(**{f"{p}_holm": holm(table[p]) for p in ("p_mcnemar", "p_subjects")})
+    pairs = pd.DataFrame(rows).assign(cells=len(cells.is_all), subjects=cells.subjects)
+    return pairs.assign(**{f"{p}_holm": holm(pairs[p]) for p in ("p_mcnemar", "p_subjects")})
 
 
-def _align(models: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """Brings the cells of all models into one order."""
+def _same_cells(models: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Brings the cells of all models into the order of the first."""
     if len(models) < 2:
         raise ValueError(f"A comparison needs two models. Received: {', '.join(models) or 'none'}")
-    (first, lead), *others = models.items()
     without = [name for name, table in models.items() if "path" not in table]
     if without:
         raise ValueError(
             "Cells of two models are matched by their `path`. Received: no such column for "
             f"{', '.join(without)}"
         )
-    aligned = {first: lead}
-    truth = lead.set_index("path")[["label", "linked_subject"]]
-    for name, table in others:
-        same = table.set_index("path").reindex(truth.index).reset_index()
-        differs = (same[["label", "linked_subject"]].to_numpy() != truth.to_numpy()).any(axis=1)
-        if len(table) != len(lead) or differs.any():
+    first, lead = next(iter(models.items()))
+    aligned = {}
+    for name, table in models.items():
+        aligned[name] = table.set_index("path").reindex(lead["path"]).reset_index()
+        truth = ["label", "linked_subject"]
+        same = (aligned[name][truth].to_numpy() == lead[truth].to_numpy()).all(axis=1)
+        if len(table) != len(lead) or not same.all():
             raise ValueError(
                 "Models are compared on the same cells with the same labels and subjects. "
                 f"Received: {len(lead):,} cells of {first!r} and {len(table):,} of {name!r}, "
-                f"{int((~differs).sum()):,} of them the same"
+                f"{same.sum():,} of them the same"
             )
-        aligned[name] = same
     return aligned
 
 
-def _mcnemar(one: np.ndarray, other: np.ndarray) -> dict[str, float]:
+def _mcnemar(one: pd.Series, other: pd.Series) -> dict[str, float]:
     """Tests whether two models err equally often where they disagree."""
     from statsmodels.stats.contingency_tables import mcnemar
 
-    table = np.array(
-        [[(one & other).sum(), (one & ~other).sum()], [(~one & other).sum(), (~one & ~other).sum()]]
-    )
-    differ = table[0, 1] + table[1, 0]
-    p = mcnemar(table, exact=differ < EXACT_BELOW).pvalue if differ else 1.0
-    counts = {"only_first": int(table[0, 1]), "only_second": int(table[1, 0])}
-    return counts | {"p_mcnemar": float(p)}
+    first, second = int((one & ~other).sum()), int((other & ~one).sum())
+    differ = first + second
+    p = mcnemar([[0, first], [second, 0]], exact=differ < EXACT_BELOW).pvalue if differ else 1.0
+    return {"only_first": first, "only_second": second, "p_mcnemar": float(p)}
 
 
 def _paired(differences: np.ndarray, subjects: int) -> dict[str, float]:
@@ -128,37 +115,30 @@ def _paired(differences: np.ndarray, subjects: int) -> dict[str, float]:
         return {"low": np.nan, "high": np.nan, "p_subjects": np.nan}
     low, high = np.quantile(known, [0.025, 0.975])
     tail = (min((known <= 0).sum(), (known >= 0).sum()) + 1) / (len(known) + 1)
-    p = min(1.0, 2 * max(tail, 0.5**subjects))
-    return {"low": low, "high": high, "p_subjects": p}
+    return {"low": low, "high": high, "p_subjects": min(1.0, 2 * max(tail, 0.5**subjects))}
 
 
-def holm(p: pd.Series) -> np.ndarray:
+def holm(p: pd.Series) -> pd.Series:
     """Corrects p-values for their number by Holm's method; missing ones stay missing."""
     from statsmodels.stats.multitest import multipletests
 
-    corrected = np.full(len(p), np.nan)
-    known = p.notna().to_numpy()
+    corrected, known = p.astype(float), p.notna()
     if known.any():
         corrected[known] = multipletests(p[known], method="holm")[1]
     return corrected
-
-
-JUDGED, VALIDATION = 0.25, 0.15  # shares of the images that remain without the test part
-HELPS, HARMS, OPEN = "helps", "harms", "not shown"
 
 
 def draw_splits(split: pd.DataFrame, seeds: Iterable[int]) -> dict[int, pd.DataFrame]:
     """Splits the subjects outside the test part anew for each seed.
 
     Args:
-        split: The split of the series, as from `splits.prepare`.
+        split: The split of the series, as from `split_files.prepare`.
         seeds: One draw per seed.
 
     Returns:
         A table per seed, whose part "test" is the part that judges. None has a test subject of
         `split`, unless a class has fewer than three subjects outside the test part, as in a small
-        sample: then every table is `split` itself, and only the networks differ. `is_own_draw`
-        tells.
+        sample: then every table is `split` itself, and only the networks differ.
 
     Raises:
         ValueError: If there is no seed.
@@ -168,17 +148,11 @@ def draw_splits(split: pd.DataFrame, seeds: Iterable[int]) -> dict[int, pd.DataF
         raise ValueError("A study needs at least one seed. Received: none")
     pool = split[split["split"] != "test"].reset_index(drop=True)
     subjects = pool.groupby("label")["linked_subject"].nunique()
-    if subjects.reindex(cnmc.CLASSES, fill_value=0).min() < 3:
+    if subjects.reindex(CLASSES, fill_value=0).min() < 3:
         return dict.fromkeys(seeds, split)
     return {
         seed: split_by_subject(pool, 1 - JUDGED, VALIDATION, seed, tolerance=0.04) for seed in seeds
     }
-
-
-def is_own_draw(draw: pd.DataFrame, split: pd.DataFrame) -> bool:
-    """Tells whether a draw leaves the test subjects of the series alone."""
-    tested = split.loc[split["split"] == "test", "linked_subject"]
-    return not draw["linked_subject"].isin(tested).any()
 
 
 def keep_subjects(draw: pd.DataFrame, share: float, seed: int = 0) -> pd.DataFrame:
@@ -194,42 +168,13 @@ def keep_subjects(draw: pd.DataFrame, share: float, seed: int = 0) -> pd.DataFra
     """
     if not 0 < share <= 1:
         raise ValueError(f"The share of subjects is above 0, up to 1. Received: share={share!r}")
-    rng = np.random.default_rng(seed)
+    rng, kept = np.random.default_rng(seed), []
     train = draw[draw["split"] == "train"]
-    kept: list[str] = []
-    for label in cnmc.CLASSES:
-        subjects = rng.permutation(
-            sorted(train.loc[train["label"] == label, "linked_subject"].unique())
-        )
-        kept += list(subjects[: max(1, round(share * len(subjects)))])
+    for label in CLASSES:
+        who = rng.permutation(sorted(train.loc[train["label"] == label, "linked_subject"].unique()))
+        kept += list(who[: max(1, round(share * len(who)))])
     stays = (draw["split"] != "train") | draw["linked_subject"].isin(kept)
     return draw[stays].reset_index(drop=True)
-
-
-def score(predictions: pd.DataFrame) -> dict[str, float]:
-    """Scores the part that judges, "test".
-
-    Args:
-        predictions: Rows with `label`, `linked_subject`, `split` and `probability` of ALL.
-
-    Returns:
-        Every score of `metrics.NAMES`, without intervals: those come from the seeds.
-    """
-    cells = sample(check(only_part(predictions, "test")))
-    return dict(zip(metrics.NAMES, metrics.score(cells).tolist(), strict=True))
-
-
-def score_all(judged: Mapping[tuple[str, int], pd.DataFrame]) -> pd.DataFrame:
-    """Scores many predictions.
-
-    Args:
-        judged: Predictions by variant and seed.
-
-    Returns:
-        One row per variant and seed with `variant`, `seed` and the scores of `score`.
-    """
-    rows = [{"variant": v, "seed": seed} | score(rows) for (v, seed), rows in judged.items()]
-    return pd.DataFrame(rows)
 
 
 def compare_draws(
@@ -266,67 +211,19 @@ def compare_draws(
     for name in wide:
         rows[name] = {"mean": wide[name].mean(), "sd": wide[name].std(), "seeds": len(wide)}
         if name != baseline:
-            rows[name] |= _judge(wide[name] - wide[baseline], level)
+            rows[name] |= _corrected_t(wide[name] - wide[baseline], level)
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("variant")
 
 
-def _judge(differences: pd.Series, level: float) -> dict[str, float | str]:
-    """Returns the mean difference with its interval, and what may be said of it."""
+def _corrected_t(differences: pd.Series, level: float) -> dict[str, float | str]:
+    """Returns the mean difference with its interval, its p-value, and what may be said of it."""
     from scipy.stats import t
 
     mean, n = differences.mean(), len(differences)
-    if n < 2:
-        return {"difference": mean, "low": np.nan, "high": np.nan, "p": np.nan, "verdict": OPEN}
     ratio = JUDGED / (1 - JUDGED - VALIDATION)
-    error = max(differences.std() * np.sqrt(1 / n + ratio), 1e-12)
+    error = max(differences.std() * np.sqrt(1 / n + ratio), 1e-12)  # NaN for one draw
     reach = t.ppf((1 + level) / 2, n - 1) * error
-    verdict = HELPS if mean > reach else HARMS if mean < -reach else OPEN
+    low, high = mean - reach, mean + reach
+    said = verdict(low, high) if n > 1 else "not shown"
     p = 2 * t.sf(abs(mean) / error, n - 1)
-    return {
-        "difference": mean,
-        "low": mean - reach,
-        "high": mean + reach,
-        "p": p,
-        "verdict": verdict,
-    }
-
-
-def say(comparison: pd.DataFrame, metric: str = "roc_auc") -> list[str]:
-    """Puts the verdicts into words, one line per variant.
-
-    Args:
-        comparison: As from `compare_draws`.
-        metric: What was compared, one of `metrics.NAMES`.
-
-    Returns:
-        The lines, without the baseline's.
-    """
-    rows = comparison.dropna(subset=["difference"])
-    return [
-        f"{row.Index}: {metrics.LABELS[metric]} {row.difference:+.3f} ({_reach(row)}): "
-        f"{row.verdict}"
-        for row in rows.itertuples()
-    ]
-
-
-def _reach(row: Any) -> str:
-    if np.isnan(row.low):
-        return "one draw, so no interval"
-    return f"95 % interval {row.low:+.3f} to {row.high:+.3f}, {row.seeds} draws"
-
-
-def adjust(comparisons: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Collects the comparisons of several questions and corrects for asking so many.
-
-    Args:
-        comparisons: One table per question, as from `compare_draws`.
-
-    Returns:
-        One row per question and variant, without the baselines, with `p` corrected by Holm's method
-        and the verdict that it leaves.
-    """
-    asked = [table.assign(question=name).reset_index() for name, table in comparisons.items()]
-    rows = pd.concat(asked).dropna(subset=["difference"]).set_index(["question", "variant"])
-    rows["p_holm"] = holm(rows["p"])
-    left = rows["verdict"].where(rows["p_holm"] < 0.05, OPEN)
-    return rows.assign(after_correction=left)
+    return {"difference": mean, "low": low, "high": high, "p": p, "verdict": said}

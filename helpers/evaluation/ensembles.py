@@ -4,21 +4,13 @@ Predictions are one long table: one row per image and opinion, with `path`, `lab
 `probability` of ALL, and `model`, the name of who says so. A combination has one row per image.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from helpers.feed import POSITIONS, turn
-
-if TYPE_CHECKING:
-    import keras
-
-_CAREFUL = 1e-6  # no probability counts as surer than this
+SUREST = 1e-6  # no probability counts as surer than this
 
 
 def stack(predictions: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -76,11 +68,18 @@ def _opinions(stacked: pd.DataFrame, by: str) -> pd.DataFrame:
     return wide[stacked[by].unique()]
 
 
+def _is_all(stacked: pd.DataFrame, opinions: pd.DataFrame) -> pd.Series:
+    """Returns the truth for each row of the opinions."""
+    label = stacked.drop_duplicates("path").set_index("path")["label"]
+    return label.loc[opinions.index] == "ALL"
+
+
 def weigh(stacked: pd.DataFrame, by: str = "model") -> pd.Series:
     """Finds the weights, none negative and 1 together, that fit the validation labels best.
 
-    'Best' is the smallest cross-entropy of the weighted mean, which has one minimum only. The
-    test rows are not looked at.
+    'Best' is the smallest cross-entropy of the weighted mean, which has one minimum only. It is
+    found by expectation-maximisation, which can only improve at each step. The test rows are not
+    looked at.
 
     Args:
         stacked: As from `stack`, with validation rows.
@@ -99,111 +98,58 @@ def weigh(stacked: pd.DataFrame, by: str = "model") -> pd.Series:
             f"Received: rows of {', '.join(sorted(stacked['split'].unique()))} only"
         )
     opinions = _opinions(rows, by)
-    label = rows.drop_duplicates("path").set_index("path")["label"].loc[opinions.index]
-    return pd.Series(_mix(opinions.to_numpy(), (label == "ALL").to_numpy()), opinions.columns)
-
-
-def _mix(opinions: np.ndarray, truth: np.ndarray, steps: int = 2_000) -> np.ndarray:
-    """Fits mixture weights by expectation-maximisation, which can only improve at each step."""
-    likelihood = np.clip(np.where(truth[:, None], opinions, 1 - opinions), _CAREFUL, 1)
-    weights = np.full(opinions.shape[1], 1 / opinions.shape[1])
-    for _ in range(steps):
+    truth, said = _is_all(rows, opinions).to_numpy(), opinions.to_numpy()
+    likelihood = np.clip(np.where(truth[:, None], said, 1 - said), SUREST, 1)
+    weights = np.full(said.shape[1], 1 / said.shape[1])
+    for _ in range(2_000):
         shares = likelihood * weights
         weights = (shares / shares.sum(axis=1, keepdims=True)).mean(axis=0)
-    return weights
+    return pd.Series(weights, opinions.columns)
 
 
-def disagreement(stacked: pd.DataFrame, by: str = "model") -> pd.DataFrame:
+def disagreement(stacked: pd.DataFrame) -> pd.DataFrame:
     """Compares the models two by two: an ensemble can only mend what not all get wrong.
 
     Args:
         stacked: As from `stack`.
-        by: The column that says whose opinion a row is.
 
     Returns:
         One row per pair with `first`, `second`, the shares of images on which they `disagree` and
         on which `both_wrong`, and what the latter would be `by_chance` if errors were independent.
     """
-    opinions = _opinions(stacked, by) > 0.5
-    label = stacked.drop_duplicates("path").set_index("path")["label"].loc[opinions.index]
-    wrong = opinions.ne(label == "ALL", axis=0)
+    opinions = _opinions(stacked, "model")
+    wrong = (opinions > 0.5).ne(_is_all(stacked, opinions), axis=0)
     rows = [
-        (
-            first,
-            second,
-            (opinions[first] != opinions[second]).mean(),
-            (wrong[first] & wrong[second]).mean(),
-            wrong[first].mean() * wrong[second].mean(),
-        )
-        for first, second in combinations(opinions.columns, 2)
+        {
+            "first": first,
+            "second": second,
+            "disagree": (wrong[first] != wrong[second]).mean(),
+            "both_wrong": (wrong[first] & wrong[second]).mean(),
+            "by_chance": wrong[first].mean() * wrong[second].mean(),
+        }
+        for first, second in combinations(wrong, 2)
     ]
-    return pd.DataFrame(rows, columns=["first", "second", "disagree", "both_wrong", "by_chance"])
+    return pd.DataFrame(rows)
 
 
-def ambiguity(stacked: pd.DataFrame, by: str = "model") -> pd.Series:
+def ambiguity(stacked: pd.DataFrame) -> pd.Series:
     """Splits the ensemble's squared error: that of its members, less their spread.
 
     Source: Krogh & Vedelsby 1995, NeurIPS 7, 231-238. It holds exactly, for any members.
 
     Args:
         stacked: As from `stack`.
-        by: The column that says whose opinion a row is.
 
     Returns:
         Mean squared error of the `members` (their Brier score), their `spread` about the mean
         opinion, and the error of the `ensemble` of equal weights; ensemble = members - spread.
     """
-    opinions = _opinions(stacked, by)
-    label = stacked.drop_duplicates("path").set_index("path")["label"].loc[opinions.index]
-    truth, mean = (label == "ALL").astype(float), opinions.mean(axis=1)
+    opinions = _opinions(stacked, "model")
+    truth, mean = _is_all(stacked, opinions).astype(float), opinions.mean(axis=1)
     return pd.Series(
         {
             "members": opinions.sub(truth, axis=0).pow(2).to_numpy().mean(),
             "spread": opinions.sub(mean, axis=0).pow(2).to_numpy().mean(),
             "ensemble": (mean - truth).pow(2).mean(),
         }
-    )
-
-
-def views(images: np.ndarray) -> np.ndarray:
-    """Shows images in the eight positions of a square: four turns, each also mirrored.
-
-    Args:
-        images: An array of shape (n, side, side, channels).
-
-    Returns:
-        An array of shape (8, n, side, side, channels); the first view is the image as it is.
-    """
-    return np.stack([turn(images, position) for position in range(POSITIONS)])
-
-
-def predict_views(
-    model: keras.Model, table: pd.DataFrame, size: int | None = None, batch_size: int = 100
-) -> pd.DataFrame:
-    """Lets one network judge each image in eight views (test-time augmentation).
-
-    Args:
-        model: Takes raw images, gives the probabilities of `cnmc.CLASSES`.
-        table: Rows with `path`; labels are not looked at.
-        size: Side of the images in px; by default what the model takes.
-        batch_size: Images at a time.
-
-    Returns:
-        One row per image and view, with `view` from 0 (as it is) to 7 and `probability` of ALL;
-        `combine(…, by="view")` makes one opinion of them.
-    """
-    from helpers import feed
-    from helpers.training import loop
-
-    images = feed.stream_images(table, size or model.input_shape[1], batch_size)
-    ask = loop.as_function(model)
-    with loop.quiet_tensorflow():
-        found = [
-            [ask(view).numpy()[:, loop.POSITIVE] for view in views(np.asarray(batch))]
-            for batch in images
-        ]
-    probability = np.concatenate(found, axis=1)
-    return pd.concat(
-        [table.assign(view=n, probability=seen) for n, seen in enumerate(probability)],
-        ignore_index=True,
     )

@@ -1,147 +1,22 @@
-"""The table of judged cells: checked before it is scored, so that no score hides a fault.
-
-From judged cells to scores that can be believed: tables in, tables out, no network needed.
+"""From judged cells to scores that can be believed: tables in, tables out, no network needed.
 
 A predictions table has a row per cell with `label` ("ALL" or "HEM"), `linked_subject` (who it is
-from) and `probability` (of ALL), as from `training.train` or `training.predict`. The scores are in
-`helpers.evaluation.metrics`, the draws in `helpers.evaluation.metrics`, tests between models in `helpers.evaluation.comparisons`,
-the operating point in `helpers.evaluation.performance`; what is meant for use is offered here.
-
-The operating point: above which probability a cell is called ALL.
+from) and `probability` (of ALL), as from `trainer.train` or `trainer.predict`. It is checked before
+it is scored, so that no score hides a fault.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from helpers.data.cnmc import CLASSES
 from helpers.evaluation import metrics
 from helpers.evaluation.metrics import Sample
 
-CLASSES = ("HEM", "ALL")
-NEEDED = ("label", "linked_subject", "probability")
-
-
-def only_part(predictions: pd.DataFrame, part: str) -> pd.DataFrame:
-    """Returns the rows of one part of the split; all of them if the table has no `split`.
-
-    Args:
-        predictions: Judged cells.
-        part: Such as "test".
-
-    Raises:
-        ValueError: If the table has parts, but not this one.
-    """
-    if "split" not in predictions:
-        return predictions
-    rows = predictions[predictions["split"] == part]
-    if rows.empty:
-        raise ValueError(
-            "One part is scored at a time; name one that is there, or drop the column `split`. "
-            f"Received: part={part!r} of {sorted(map(str, predictions['split'].unique()))}"
-        )
-    return rows
-
-
-def check(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Returns the judged cells, numbered anew, if every one can be scored.
-
-    Args:
-        predictions: Rows with `label`, `linked_subject` and `probability`; other columns are kept.
-
-    Returns:
-        The same rows, with the probability as 64-bit numbers.
-
-    Raises:
-        ValueError: If a column is missing, there is no row, or a value is not what it should be.
-    """
-    missing = [name for name in NEEDED if name not in predictions]
-    if missing:
-        raise ValueError(
-            f"Judged cells have the columns {', '.join(NEEDED)}, as from training.predict. "
-            f"Received: no {' and no '.join(missing)} among {', '.join(map(str, predictions))}"
-        )
-    if predictions.empty:
-        raise ValueError("Scores need at least one judged cell. Received: an empty table")
-    numbers = pd.to_numeric(predictions["probability"], errors="coerce").to_numpy(float)
-    faults = {
-        "whose probability is no number from 0 to 1 (did the training diverge?)": ~(
-            (numbers >= 0) & (numbers <= 1)
-        ),
-        f"whose label is not {' or '.join(CLASSES)} (unlabelled ones can be judged, not scored)": (
-            ~predictions["label"].isin(CLASSES).to_numpy()
-        ),
-        "without a linked subject": predictions["linked_subject"].isna().to_numpy(),
-        "judged twice (the same path)": _repeated(predictions),
-    }
-    for fault, rows in faults.items():
-        if rows.any():
-            raise ValueError(
-                f"Every cell has a probability of ALL from 0 to 1, a label and a subject, and is "
-                f"there once. Received: {rows.sum():,} of {len(rows):,} rows {fault}"
-            )
-    return predictions.assign(probability=numbers).reset_index(drop=True)
-
-
-def _repeated(predictions: pd.DataFrame) -> np.ndarray:
-    if "path" not in predictions:
-        return np.zeros(len(predictions), bool)
-    return predictions["path"].duplicated().to_numpy()
-
-
-def sample(predictions: pd.DataFrame) -> Sample:
-    """Turns checked cells into arrays; subjects are numbered in the order of their names."""
-    subject = pd.factorize(predictions["linked_subject"].astype(str), sort=True)[0]
-    is_all = (predictions["label"] == "ALL").to_numpy(bool)
-    return Sample(predictions["probability"].to_numpy(float), is_all, subject)
-
-
 DRAWS = 2_000
-
-
-def scores(
-    predictions: pd.DataFrame, threshold: float = 0.5, part: str = "test"
-) -> dict[str, float]:
-    """Scores judged cells without intervals.
-
-    Args:
-        predictions: As in `evaluate`.
-        threshold: As in `evaluate`.
-        part: As in `evaluate`.
-
-    Returns:
-        The value of every score of `metrics.NAMES`, NaN where it is not defined.
-    """
-    cells = sample(check(only_part(predictions, part)))
-    return dict(zip(metrics.NAMES, metrics.score(cells, threshold).tolist(), strict=True))
-
-
-def right(predictions: pd.DataFrame, threshold: float = 0.5) -> pd.Series:
-    """Tells for each judged cell whether it is called right: ALL above the threshold, else HEM."""
-    return (predictions["probability"] > threshold) == (predictions["label"] == "ALL")
-
-
-def verdict(low: float, high: float, above: str = "helps", below: str = "harms") -> str:
-    """Says in words what the interval of a difference shows.
-
-    Args:
-        low: Lower end of the interval.
-        high: Upper end.
-        above: The words for an interval above 0.
-        below: The words for one below 0.
-
-    Returns:
-        One of these two, "not shown" if the interval holds 0, "no interval" if there is none.
-
-    Example:
-        >>> verdict(0.01, 0.2), verdict(-0.1, 0.2), verdict(float("nan"), float("nan"))
-        ('helps', 'not shown', 'no interval')
-    """
-    if np.isnan([low, high]).any():
-        return "no interval"
-    return above if low > 0 else below if high < 0 else "not shown"
+NEEDED = ("label", "linked_subject", "probability")
 
 
 def evaluate(
@@ -167,8 +42,8 @@ def evaluate(
     Returns:
         One row per score, named by the index `metric` (`metrics.LABELS` has them in words), with
         `value`, `low` and `high` (over subjects), `cell_low` and `cell_high`, `cells`, `subjects`.
-        A score that is not defined is missing; so is an interval over fewer than three subjects
-        of a class.
+        A score that is not defined is missing; so is every interval over subjects if the cells of
+        a class are of fewer than three.
 
     Raises:
         ValueError: If a column is missing, or a probability, label or subject is not one.
@@ -181,41 +56,128 @@ def evaluate(
         (0.75, 4)
     """
     cells = sample(check(only_part(predictions, part)))
-    subjects = metrics.interval(metrics.over_subjects(cells, threshold, draws, seed))
-    singly = metrics.interval(metrics.over_cells(cells, threshold, draws, seed))
-    columns = ["value", "low", "high", "cell_low", "cell_high"]
-    values = [metrics.score(cells, threshold), *subjects, *singly]
-    index = pd.Index(metrics.NAMES, name="metric")
-    table = pd.DataFrame(dict(zip(columns, values, strict=True)), index=index)
-    table.loc[table["value"].isna(), columns] = np.nan
+    table = pd.DataFrame(index=pd.Index(metrics.NAMES, name="metric"))
+    table["value"] = metrics.score(cells, threshold)
+    for way, draw in (("", metrics.over_subjects), ("cell_", metrics.over_cells)):
+        found = metrics.interval(draw(cells, threshold, draws, seed))
+        table[f"{way}low"], table[f"{way}high"] = found
+    table.loc[table["value"].isna()] = np.nan
     return table.assign(cells=len(cells.is_all), subjects=cells.subjects)
 
 
-def evaluate_models(
-    models: Mapping[str, pd.DataFrame],
-    thresholds: Mapping[str, float] | None = None,
-    draws: int = DRAWS,
-    seed: int = 0,
-    part: str = "test",
-) -> pd.DataFrame:
+def evaluate_models(models: Mapping[str, pd.DataFrame], **options: Any) -> pd.DataFrame:
     """Scores several models, as `evaluate` does one.
 
     Args:
         models: The predictions of each model, by its name.
-        thresholds: Of each model; 0.5 where not given.
-        draws: As in `evaluate`.
-        seed: As in `evaluate`.
-        part: As in `evaluate`.
+        options: As in `evaluate`, the same for all.
 
     Returns:
         The tables of `evaluate` under each other, with `model` and `metric` as the index.
     """
-    chosen = thresholds or {}
-    tables = {
-        name: evaluate(predictions, chosen.get(name, 0.5), draws, seed, part)
-        for name, predictions in models.items()
-    }
+    tables = {name: evaluate(predictions, **options) for name, predictions in models.items()}
     return pd.concat(tables, names=["model"])
+
+
+def scores(
+    predictions: pd.DataFrame, threshold: float = 0.5, part: str = "test"
+) -> dict[str, float]:
+    """Scores judged cells without intervals.
+
+    Args:
+        predictions: As in `evaluate`.
+        threshold: As in `evaluate`.
+        part: As in `evaluate`.
+
+    Returns:
+        The value of every score of `metrics.NAMES`, NaN where it is not defined.
+    """
+    cells = sample(check(only_part(predictions, part)))
+    return dict(zip(metrics.NAMES, metrics.score(cells, threshold).tolist(), strict=True))
+
+
+def only_part(predictions: pd.DataFrame, part: str) -> pd.DataFrame:
+    """Returns the rows of one part of the split; all of them if the table has no `split`.
+
+    Args:
+        predictions: Judged cells.
+        part: Such as "test".
+
+    Raises:
+        ValueError: If the table has parts, but not this one.
+    """
+    if "split" not in predictions:
+        return predictions
+    rows = predictions[predictions["split"] == part]
+    if rows.empty:
+        raise ValueError(
+            "One part is scored at a time; name one that is there, or drop the column `split`. "
+            f"Received: part={part!r} of {sorted(map(str, predictions['split'].unique()))}"
+        )
+    return rows
+
+
+def check(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Returns the judged cells, numbered anew and in 64 bits, if every one can be scored."""
+    missing = [name for name in NEEDED if name not in predictions]
+    if missing:
+        raise ValueError(
+            f"Judged cells have the columns {', '.join(NEEDED)}, as from trainer.predict. "
+            f"Received: no {' and no '.join(missing)} among {', '.join(map(str, predictions))}"
+        )
+    if predictions.empty:
+        raise ValueError("Scores need at least one judged cell. Received: an empty table")
+    numbers = pd.to_numeric(predictions["probability"], errors="coerce").astype(float)
+    paths = predictions.get("path", pd.Series(range(len(predictions))))
+    unlabelled = ~predictions["label"].isin(CLASSES)
+    faults = {
+        "whose probability is no such number (did the training diverge?)": ~numbers.between(0, 1),
+        "whose label is neither (such can be judged, not scored)": unlabelled,
+        "without a linked subject": predictions["linked_subject"].isna(),
+        "judged twice (the same path)": paths.duplicated(),
+    }
+    for fault, rows in faults.items():
+        if rows.any():
+            raise ValueError(
+                "A cell has a probability from 0 to 1, the label HEM or ALL, a subject, and is "
+                f"there once. Received: {rows.sum():,} of {len(rows):,} rows {fault}"
+            )
+    return predictions.assign(probability=numbers).reset_index(drop=True)
+
+
+def sample(predictions: pd.DataFrame) -> Sample:
+    """Turns checked cells into arrays; subjects are numbered in the order of their names."""
+    subject, names = pd.factorize(predictions["linked_subject"].astype(str), sort=True)
+    is_all = (predictions["label"] == "ALL").to_numpy(bool)
+    return Sample(predictions["probability"].to_numpy(float), is_all, subject, len(names))
+
+
+def right(predictions: pd.DataFrame, threshold: float = 0.5) -> pd.Series:
+    """Tells for each judged cell whether it is called right: ALL above the threshold, else HEM."""
+    return (predictions["probability"] > threshold) == (predictions["label"] == "ALL")
+
+
+def verdict(low: float, high: float, above: str = "helps", below: str = "harms") -> str:
+    """Says in words what the interval of a difference shows.
+
+    Args:
+        low: Lower end of the interval.
+        high: Upper end.
+        above: The words for an interval above 0.
+        below: The words for one below 0.
+
+    Returns:
+        One of these two, "not shown" if the interval holds 0, "no interval" if there is none.
+
+    Example:
+        >>> verdict(0.01, 0.2), verdict(-0.1, 0.2), verdict(float("nan"), float("nan"))
+        ('helps', 'not shown', 'no interval')
+    """
+    if np.isnan([low, high]).any():
+        return "no interval"
+    if low > 0:
+        return above
+    return below if high < 0 else "not shown"
 
 
 def in_words(table: pd.DataFrame, metric: str = "weighted_f1") -> str:
@@ -229,15 +191,28 @@ def in_words(table: pd.DataFrame, metric: str = "weighted_f1") -> str:
         Such as 'weighted F1 0.871 (95 % interval over subjects 0.80 to 0.92; 210 cells of 9
         subjects)'.
     """
-    row = table.loc[metric]
+    row, label = table.loc[metric], metrics.LABELS[metric]
     size = f"{row['cells']:,.0f} cells of {row['subjects']:.0f} subjects"
     if np.isnan(row["value"]):
-        return f"{metrics.LABELS[metric]} not defined ({size})"
-    value = f"{row['value']:,.0f}" if metric in metrics.COUNTS else f"{row['value']:.3f}"
-    reach = "no interval: fewer than three subjects of a class"
-    if not np.isnan(row["low"]):
+        return f"{label} not defined ({size})"
+    reach = "no interval"
+    if table["low"].isna().all():  # and not only of this score
+        reach = "no interval: fewer than three subjects of a class"
+    elif not np.isnan(row["low"]):
         reach = f"95 % interval over subjects {_reach(row['low'], row['high'], metric, ' to ')}"
-    return f"{metrics.LABELS[metric]} {value} ({reach}; {size})"
+    return f"{label} {_number(row['value'], metric, 3)} ({reach}; {size})"
+
+
+def _reach(low: float, high: float, metric: str, between: str) -> str:
+    if np.isnan(low):
+        return "–"
+    return f"{_number(low, metric, 2)}{between}{_number(high, metric, 2)}"
+
+
+def _number(value: float, metric: str, decimals: int) -> str:
+    if np.isnan(value):
+        return "–"
+    return f"{value:,.{0 if metric in metrics.COUNTS else decimals}f}"
 
 
 def for_display(table: pd.DataFrame, names: tuple[str, ...] = metrics.NAMES) -> pd.DataFrame:
@@ -250,28 +225,19 @@ def for_display(table: pd.DataFrame, names: tuple[str, ...] = metrics.NAMES) -> 
     Returns:
         One row per score (and model), with `score`, its `value`, and both intervals as text.
     """
-    rows = []
-    for key, row in table.iterrows():
-        model, metric = key if isinstance(key, tuple) else ("", key)
-        count = metric in metrics.COUNTS
-        value = "–" if np.isnan(row["value"]) else f"{row['value']:{',.0f' if count else '.3f'}}"
-        over = [_reach(row[f"{way}low"], row[f"{way}high"], metric) for way in ("", "cell_")]
-        rows.append((model, metric, metrics.LABELS[metric], value, *over))
-    columns = ["model", "metric", "score", "value", "95 % over subjects", "95 % over cells"]
-    shown = pd.DataFrame(rows, columns=columns)
-    order = {name: place for place, name in enumerate(names)}
-    shown = shown[shown["metric"].isin(order)].sort_values(
-        "metric", key=lambda column: column.map(order), kind="stable"
-    )
-    extra = ["metric"] if isinstance(table.index, pd.MultiIndex) else ["metric", "model"]
-    return shown.drop(columns=extra).reset_index(drop=True)
-
-
-def _reach(low: float, high: float, metric: str, between: str = " – ") -> str:
-    if np.isnan(low):
-        return "–"
-    form = ",.0f" if metric in metrics.COUNTS else ".2f"
-    return f"{low:{form}}{between}{high:{form}}"
+    rows = table.reset_index()
+    rows = pd.concat([rows[rows["metric"] == name] for name in names], ignore_index=True)
+    texts = [
+        (
+            metrics.LABELS[row.metric],
+            _number(row.value, row.metric, 3),
+            _reach(row.low, row.high, row.metric, " – "),
+            _reach(row.cell_low, row.cell_high, row.metric, " – "),
+        )
+        for row in rows.itertuples()
+    ]
+    columns = ["score", "value", "95 % over subjects", "95 % over cells"]
+    return rows[rows.columns.intersection(["model"])].join(pd.DataFrame(texts, columns=columns))
 
 
 def by_subject(
@@ -289,10 +255,8 @@ def by_subject(
         `accuracy`, and `probability` (mean, of ALL).
     """
     cells = check(only_part(predictions, part))
-    groups = cells.assign(right=right(cells, threshold)).groupby(
-        ["linked_subject", "label"], as_index=False
-    )
-    table = groups.agg(
+    cells["right"] = right(cells, threshold)
+    table = cells.groupby(["linked_subject", "label"], as_index=False).agg(
         cells=("right", "size"), accuracy=("right", "mean"), probability=("probability", "mean")
     )
     return table.sort_values("accuracy", kind="stable", ignore_index=True)
@@ -310,28 +274,22 @@ def reliability(predictions: pd.DataFrame, part: str = "test") -> pd.DataFrame:
         ALL). The calibration error is the mean gap between the two, weighted by cells.
     """
     cells = check(only_part(predictions, part))
-    bins = metrics.bin_of(cells["probability"].to_numpy())
-    groups = cells.assign(bin=bins, is_all=cells["label"] == "ALL").groupby("bin", as_index=False)
-    return groups.agg(
+    cells["bin"] = metrics.bin_of(cells["probability"].to_numpy())
+    cells["is_all"] = cells["label"] == "ALL"
+    return cells.groupby("bin", as_index=False).agg(
         cells=("is_all", "size"), said=("probability", "mean"), true=("is_all", "mean")
     )
 
 
-AIMS = ("balanced_accuracy", "weighted_f1", "accuracy", "f1", "mcc")
-
-
 def choose_threshold(
-    predictions: pd.DataFrame,
-    aim: str = "balanced_accuracy",
-    sensitivity: float | None = None,
-    part: str = "validation",
+    predictions: pd.DataFrame, sensitivity: float | None = None, part: str = "validation"
 ) -> float:
     """Chooses the operating point, on cells that are not those it is judged on.
 
     Args:
         predictions: As in `evaluate`, of the validation part.
-        aim: What is to be highest: one of `AIMS`; balanced accuracy amounts to Youden's index.
-        sensitivity: Or: the highest threshold that finds at least this share of the ALL cells.
+        sensitivity: The share of the ALL cells to be found, by the highest threshold that does;
+            None: the highest balanced accuracy, which is the point of Youden.
         part: If the table has a column `split`, this part of it decides; "test" is refused.
 
     Returns:
@@ -339,40 +297,31 @@ def choose_threshold(
         nearest to 0.5.
 
     Raises:
-        ValueError: If the test part is asked for, a class is missing, or an argument is unknown.
+        ValueError: If the test part is asked for, a class is missing, or a sensitivity is none.
     """
-    _check_choice(part, aim, sensitivity)
-    cells = sample(check(only_part(predictions, part)))
-    if cells.is_all.all() or not cells.is_all.any():
-        raise ValueError(
-            "A threshold is chosen between two classes; take cells of both. Received: "
-            f"{cells.is_all.sum()} ALL and {(~cells.is_all).sum()} HEM cells"
-        )
-    scores, level = metrics.levels(cells.probability)
-    lowest, highest = scores[0] / 2 or -1e-9, (scores[-1] + 1) / 2  # all are called ALL, or none
-    cuts = np.concatenate([[lowest], (scores[1:] + scores[:-1]) / 2, [highest]])
-    found = _calls_at_each_cut(cells, level, len(scores))
-    if sensitivity is not None:
-        return float(cuts[found["sensitivity"] >= sensitivity].max())
-    best = cuts[np.isclose(found[aim], np.nanmax(found[aim]))]
-    return float(best[np.argmin(np.abs(best - 0.5))])
+    from sklearn.metrics import roc_curve
 
-
-def _calls_at_each_cut(cells: Sample, level: np.ndarray, levels: int) -> dict[str, np.ndarray]:
-    """Scores the calls for a threshold below each level, and for one above all."""
-    counts = [np.bincount(level[k], minlength=levels) for k in (cells.is_all, ~cells.is_all)]
-    tp, fp = (np.append(n[::-1].cumsum()[::-1], 0) for n in counts)
-    return metrics.of_calls(tp, counts[1].sum() - fp, fp, counts[0].sum() - tp)
-
-
-def _check_choice(part: str, aim: str, sensitivity: float | None) -> None:
     if part == "test":
         raise ValueError(
             "A threshold tuned on the test labels makes the test score too good; choose it on "
             "the validation part. Received: part='test'"
         )
-    if aim not in AIMS or not (sensitivity is None or 0 < sensitivity <= 1):
+    if sensitivity is not None and not 0 < sensitivity <= 1:
         raise ValueError(
-            f"`aim` is one of {', '.join(AIMS)}, a sensitivity is above 0 and at most 1. Received: "
-            f"aim={aim!r}, sensitivity={sensitivity!r}"
+            f"A sensitivity is above 0 and at most 1. Received: sensitivity={sensitivity!r}"
         )
+    cells = sample(check(only_part(predictions, part)))
+    if len(set(cells.is_all)) < 2:
+        raise ValueError(
+            "A threshold is chosen between two classes; take cells of both. Received: "
+            f"{cells.is_all.sum()} ALL and {(~cells.is_all).sum()} HEM cells"
+        )
+    false, true, _ = roc_curve(cells.is_all, cells.probability, drop_intermediate=False)
+    steps = np.array([1, *np.unique(cells.probability)[::-1], 0])  # from none called ALL to all
+    cuts = (steps[1:] + steps[:-1]) / 2
+    cuts[-1] = cuts[-1] or -1e-9  # where a probability is 0, all are called ALL only below it
+    if sensitivity is not None:
+        return float(cuts[true >= sensitivity].max())
+    balanced = (true + 1 - false) / 2
+    best = cuts[np.isclose(balanced, balanced.max())]
+    return float(best[np.argmin(np.abs(best - 0.5))])

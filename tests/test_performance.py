@@ -12,8 +12,7 @@ from judged import judged
 from sklearn import metrics as sk
 from statsmodels.stats.proportion import proportion_confint
 
-from helpers.evaluation import baselines, metrics, performance
-from helpers.evaluation.performance import sample
+from helpers.evaluation import performance
 
 
 @pytest.fixture(scope="module")
@@ -74,12 +73,14 @@ class TestEvaluate:
 
     def test_when_several_are_scored_then_each_is_as_if_alone(self, cells):
         models = {"a": cells, "b": judged(300, seed=5)}
-        table = performance.evaluate_models(models, thresholds={"b": 0.3}, draws=20)
+        table = performance.evaluate_models(models, threshold=0.3, draws=20)
         alone = performance.evaluate(models["b"], threshold=0.3, draws=20)
         pd.testing.assert_frame_equal(table.loc["b"], alone)
 
     def test_when_it_is_imported_then_tensorflow_is_not(self):
-        code = "import sys, helpers.evaluation.performance; print({'tensorflow', 'keras'} & set(sys.modules))"
+        rooms = "performance, comparisons, ensembles, baselines"
+        code = f"import sys; from helpers.evaluation import {rooms}; "
+        code += "print({'tensorflow', 'keras', 'matplotlib'} & set(sys.modules))"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert done.stdout.strip() == "set()"
 
@@ -123,6 +124,17 @@ class TestWords:
         table = performance.evaluate(cells.assign(linked_subject="1"), draws=5)
         assert "fewer than three subjects of a class" in performance.in_words(table)
 
+    def test_when_a_subject_has_cells_of_both_classes_then_no_lack_of_subjects_is_told(self, cells):
+        both = cells.head(12).assign(linked_subject="both", path=[f"b{n}" for n in range(12)])
+        words = performance.in_words(performance.evaluate(pd.concat([cells, both]), draws=50))
+        assert "95 % interval over subjects 0." in words
+        assert words.endswith("; 312 cells of 10 subjects)")
+
+    def test_when_one_score_has_no_interval_then_no_lack_of_subjects_is_told(self, cells):
+        table = performance.evaluate(cells, draws=20)
+        table.loc["precision", ["low", "high"]] = np.nan
+        assert "(no interval; 300 cells of 9" in performance.in_words(table, "precision")
+
     def test_when_a_score_is_not_defined_then_it_is_told(self, cells):
         table = performance.evaluate(cells.query("label == 'ALL'"), draws=5)
         assert performance.in_words(table, "roc_auc").startswith("ROC-AUC not defined")
@@ -134,7 +146,33 @@ class TestWords:
         assert shown["value"].str.fullmatch(r"\d+|0\.\d{3}").all()
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [(0.1, 0.2, "helps"), (-0.2, -0.1, "harms"), (-0.1, 0.2, "not shown"), (0, 0, "not shown"),
+     (0.0, 0.2, "not shown"), (np.nan, np.nan, "no interval")],
+)  # fmt: skip
+def test_when_an_interval_is_judged_then_the_words_say_where_it_is(low, high, words):
+    assert performance.verdict(low, high) == words
+
+
+def test_when_the_words_are_given_then_they_are_said():
+    assert performance.verdict(0.1, 0.2, "better", "worse") == "better"
+    assert performance.verdict(-0.2, -0.1, "better", "worse") == "worse"
+
+
 class TestParts:
+    def test_when_calls_are_judged_then_the_threshold_itself_is_hem(self):
+        table = pd.DataFrame({"label": ["ALL", "ALL", "HEM", "HEM"],
+                              "probability": [0.51, 0.5, 0.5, 0.9]})  # fmt: skip
+        assert performance.right(table).tolist() == [True, False, True, False]
+        assert performance.right(table, 0.9).tolist() == [False, False, True, True]
+
+    def test_when_scored_without_intervals_then_the_values_are_those_of_evaluate(self, cells):
+        held = cells.assign(split=np.where(cells.index % 2, "test", "validation"))
+        found = performance.scores(held, 0.4, "validation")
+        table = performance.evaluate(held, 0.4, draws=1, part="validation")
+        assert found == table["value"].to_dict()
+
     def test_when_counted_by_subject_then_the_worst_is_first(self, cells):
         table = performance.by_subject(cells)
         assert table["accuracy"].is_monotonic_increasing
@@ -154,13 +192,14 @@ class TestThreshold:
     def validation(self, cells):
         return cells.assign(split="validation")
 
-    @pytest.mark.parametrize("aim", ["balanced_accuracy", "weighted_f1", "accuracy", "f1", "mcc"])
-    def test_when_chosen_then_no_other_threshold_is_better(self, validation, aim):
-        def score(threshold):
-            found = metrics.score(sample(validation), threshold)
-            return found[metrics.NAMES.index(aim)]
+    @pytest.mark.parametrize("decimals", [None, 1])
+    def test_when_chosen_then_no_other_threshold_is_better(self, decimals):
+        validation = judged(300, decimals=decimals).assign(split="validation")
 
-        best = score(performance.choose_threshold(validation, aim))
+        def score(threshold):
+            return performance.scores(validation, threshold, "validation")["balanced_accuracy"]
+
+        best = score(performance.choose_threshold(validation))
         assert best >= max(map(score, validation["probability"])) - 1e-12
 
     def test_when_chosen_then_it_is_the_point_of_youden(self, validation):
@@ -190,26 +229,7 @@ class TestThreshold:
         with pytest.raises(ValueError, match="0 HEM cells"):
             performance.choose_threshold(validation.query("label == 'ALL'"))
 
-    @pytest.mark.parametrize("wrong", [{"aim": "roc_auc"}, {"sensitivity": 95}])
-    def test_when_a_choice_is_unknown_then_it_is_refused(self, validation, wrong):
-        with pytest.raises(ValueError, match="Received: aim="):
-            performance.choose_threshold(validation, **wrong)
-
-
-class TestBaselines:
-    @pytest.fixture
-    def split(self):
-        table = judged(300).drop(columns="probability")
-        return table.assign(split=np.where(table.index < 200, "train", "test"))
-
-    def test_when_the_class_is_guessed_then_it_is_the_share_in_training(self, split):
-        guess = baselines.baselines(split, np.arange(300))["majority class"]
-        share = (split["label"][:200] == "ALL").mean()
-        assert guess["probability"].unique() == [share]
-        assert performance.evaluate(guess, draws=5).loc["roc_auc", "value"] == 0.5
-
-    def test_when_area_tells_the_class_then_the_rule_finds_it(self, split):
-        area = np.where(split["label"] == "ALL", 39_000, 33_000)
-        guess = baselines.baselines(split, area)["area only"]
-        assert len(guess) == 100
-        assert performance.evaluate(guess, draws=5).loc["accuracy", "value"] == 1
+    @pytest.mark.parametrize("wrong", [95, 0])
+    def test_when_a_share_is_none_then_it_is_refused(self, validation, wrong):
+        with pytest.raises(ValueError, match=f"Received: sensitivity={wrong}"):
+            performance.choose_threshold(validation, sensitivity=wrong)
