@@ -59,16 +59,20 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 class TestApply:
-    @pytest.mark.parametrize("seed", range(8))
-    def test_when_only_the_cell_is_turned_then_no_pixel_differs_from_turning_all(self, seed):
-        image, key = Image.fromarray(cell(seed)), f"key {seed}"
-        with augmentation._seeded(key):
-            whole = image
-            for operation in augmentation.rotations_and_flips():
-                if random.random() < operation.probability:
-                    (whole,) = operation.perform_operation([whole])
-        ours = augmentation.apply(image, augmentation.rotations_and_flips(), key)
-        np.testing.assert_array_equal(np.asarray(ours), np.asarray(whole))
+    @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+    @pytest.mark.parametrize("side", [450, 40])
+    def test_when_an_image_is_of_another_kind_then_it_is_turned_all_the_same(self, mode, side):
+        image = Image.fromarray(cell(5)).convert(mode).resize((side, side))
+        drawn = augmentation.apply(image, augmentation.rotations_and_flips(), "any")
+        assert (drawn.mode, drawn.size) == (image.mode, image.size)
+        lit = [(np.asarray(one.convert("L")) > 20).sum() for one in (image, drawn)]
+        assert lit[1] == pytest.approx(lit[0], rel=0.1)
+
+    def test_when_a_quarter_turn_is_asked_then_it_is_numpys(self):
+        turned = augmentation.apply(
+            Image.fromarray(cell(2)), [augmentation.Operations.Rotate(1.0, 90)], "any"
+        )
+        np.testing.assert_array_equal(np.asarray(turned), np.rot90(cell(2)))
 
     @pytest.mark.parametrize("asked", [0.0, 0.07, 0.5, 0.93, 1.0])
     def test_when_a_probability_is_asked_then_it_is_done_that_often(self, asked):
@@ -163,12 +167,30 @@ class TestAugment:
         drawn = augmentation.augment(train, tmp_path, 8)
         before, times = contents(tmp_path), {p: os.stat(p).st_mtime_ns for p in drawn["path"]}
         Path(drawn["path"][0]).unlink()
-        (tmp_path / "all" / ".partial-1-x.bmp").write_bytes(b"half")
         augmentation.augment(train, tmp_path, 8)
         assert contents(tmp_path) == before
         assert [p for p in drawn["path"] if os.stat(p).st_mtime_ns != times[p]] == [
             drawn["path"][0]
         ]
+
+    def test_when_another_process_is_writing_then_its_file_is_left_alone(self, train, tmp_path):
+        others = tmp_path / "all" / ".partial-1-UID_2_1_1_all_augmented_1.bmp"
+        others.parent.mkdir()
+        others.write_bytes(b"half")
+        augmentation.augment(train, tmp_path, 8)
+        assert others.read_bytes() == b"half"
+
+    def test_when_several_draw_into_one_folder_then_all_get_the_same_files(self, train, tmp_path):
+        code = (
+            "import sys, pandas as pd; from helpers.augment import augmentation as a; "
+            "a.augment(pd.read_csv(sys.argv[1]), sys.argv[2], 60, workers=1)"
+        )
+        train.to_csv(tmp_path / "train.csv", index=False)
+        command = [sys.executable, "-c", code, tmp_path / "train.csv", tmp_path / "at once"]
+        processes = [subprocess.Popen(list(map(str, command))) for _ in range(3)]
+        assert [process.wait() for process in processes] == [0, 0, 0]
+        augmentation.augment(train, tmp_path / "alone", 60)
+        assert contents(tmp_path / "at once") == contents(tmp_path / "alone")
 
     def test_when_the_index_sees_augmented_images_then_it_refuses_them(self, train, tmp_path):
         augmentation.augment(train, tmp_path, 5)
@@ -183,7 +205,7 @@ class TestBadInput:
         assert not list(tmp_path.rglob("*.bmp"))
 
     def test_when_the_disk_is_too_small_then_nothing_is_written(self, train, tmp_path):
-        with pytest.raises(OSError, match=r"need .* GB of disk.*GB free"):
+        with pytest.raises(OSError, match=r"needs .* GB of free disk.*GB free"):
             augmentation.augment(train, tmp_path / "new", 10**12)
         assert not (tmp_path / "new").exists()
 
@@ -240,7 +262,7 @@ class TestFolders:
         assert sorted(map(str, files)) == sorted(found["path"])
         assert len(files) == 10
         assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-            "augment.json",
+            "test",
             "train",
             "train.csv",
         ]
@@ -251,26 +273,67 @@ class TestFolders:
         named = pd.concat([listed["path"], listed["source"].dropna()])
         assert [n for n in named if not (tmp_path / "out" / n).is_file()] == []
 
+    def test_when_the_folder_is_read_then_only_copies_have_a_source(self, split, tmp_path):
+        found = augmentation.augment_folders(split, tmp_path / "out", 10)
+        pd.testing.assert_frame_equal(found, augmentation.read_folder(tmp_path / "out"))
+        originals = found[found["source"].isna()]
+        indexed = cnmc.index(split / "train")
+        names = [[Path(path).name for path in rows["path"]] for rows in (originals, indexed)]
+        assert names[0] == names[1]
+        columns = ["label", "subject", "image", "cell", "fold"]
+        pd.testing.assert_frame_equal(originals[columns], indexed[columns])
+        assert set(found["source"].dropna()) <= set(originals["path"])
+        assert set(found["split"]) == {"train"}
+
+    def test_when_nothing_is_to_be_drawn_then_all_are_originals(self, split, tmp_path):
+        found = augmentation.augment_folders(split, tmp_path / "out", 4)
+        assert found["source"].isna().tolist() == [True] * 4
+
+    @pytest.mark.parametrize("how", ["copy", "hardlink", "symlink"])
+    def test_when_a_split_has_a_test_part_then_it_comes_along_as_it_was(self, split, tmp_path, how):
+        augmentation.augment_folders(split, tmp_path / "out", 6, how=how)
+        assert contents(tmp_path / "out" / "test") == contents(split / "test")
+        moved = next((tmp_path / "out" / "test").rglob("*.bmp"))
+        assert moved.is_symlink() == (how == "symlink")
+
+    def test_when_the_split_is_made_of_links_then_it_is_augmented(self, split, tmp_path):
+        linked = tmp_path / "linked"
+        for path in split.rglob("*.bmp"):
+            (linked / path.relative_to(split)).parent.mkdir(parents=True, exist_ok=True)
+            (linked / path.relative_to(split)).symlink_to(path)
+        augmentation.augment_folders(linked, tmp_path / "a", 8)
+        augmentation.augment_folders(split, tmp_path / "b", 8)
+        assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+    def test_when_files_cannot_be_linked_then_it_says_so_once(self, split, tmp_path, monkeypatch):
+        def refuse(source, target):
+            raise OSError("Invalid cross-device link")
+
+        monkeypatch.setitem(augmentation.COPIERS, "hardlink", refuse)
+        with pytest.raises(
+            OSError, match=r"^hardlink failed.*Received: Invalid cross-device link$"
+        ):
+            augmentation.augment_folders(split, tmp_path / "out", 8, how="hardlink")
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["split"]
+
     def test_when_killed_and_run_again_then_nothing_is_lost_or_doubled(self, split, tmp_path):
         augmentation.augment_folders(split, tmp_path / "whole", 60)
         command = [sys.executable, "-m", "helpers", "augment", split, tmp_path / "out"]
         with subprocess.Popen([*map(str, command), "--total", "60", "--seed", "1"]) as process:
-            while len(list(tmp_path.glob("out.partial/train/*/*_augmented_*.bmp"))) < 10:
+            while len(list(tmp_path.glob("out.partial-*/out/train/*/*_augmented_*.bmp"))) < 10:
                 assert process.poll() is None
                 time.sleep(0.002)
             process.send_signal(signal.SIGKILL)
         assert not (tmp_path / "out").exists()
         augmentation.augment_folders(split, tmp_path / "out", 60)
         assert contents(tmp_path / "out") == contents(tmp_path / "whole")
-        assert not (tmp_path / "out.partial").exists()
 
-    def test_when_settings_change_then_the_work_begins_anew(self, split, tmp_path):
-        partial = tmp_path / "out.partial"
-        (partial / "train" / "all").mkdir(parents=True)
-        (partial / "augment.json").write_text('{"seed": 8}')
-        (partial / "train" / "all" / "old.bmp").write_bytes(b"old")
-        augmentation.augment_folders(split, tmp_path / "out", 6)
-        assert len(list((tmp_path / "out").rglob("*.bmp"))) == 6
+    def test_when_it_fails_then_no_work_folder_stays(self, split, tmp_path):
+        damaged = next((split / "train" / "all").iterdir())
+        damaged.write_bytes(damaged.read_bytes()[:-9])
+        with pytest.raises(image_files.ImageError, match=damaged.name):
+            augmentation.augment_folders(split, tmp_path / "out", 40)
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["split"]
 
     def test_when_there_is_no_split_then_it_says_how_to_make_one(self, tmp_path):
         (tmp_path / "in").mkdir()
@@ -293,13 +356,7 @@ class TestFolders:
         with pytest.raises(FileExistsError, match="nothing was changed"):
             augmentation.augment_folders(split, tmp_path / "out", 6)
 
-    def test_when_the_work_folder_is_anothers_then_it_is_untouched(self, split, tmp_path):
-        (tmp_path / "out.partial").mkdir()
-        (tmp_path / "out.partial" / "mine.txt").write_text("mine")
-        with pytest.raises(FileExistsError, match="another origin"):
-            augmentation.augment_folders(split, tmp_path / "out", 6)
-
     def test_when_the_disk_is_too_small_then_nothing_is_written(self, split, tmp_path):
-        with pytest.raises(OSError, match="GB of disk"):
+        with pytest.raises(OSError, match="GB of free disk"):
             augmentation.augment_folders(split, tmp_path / "out", 10**12)
         assert not list(tmp_path.glob("out*"))

@@ -72,7 +72,7 @@ class TestSurvey:
         assert summary["debris only"].tolist() == [1, 1, 0]
         assert summary["nucleus"].tolist() == [0, 0, 0]
         assert measured["whole_side"][0] == 430
-        assert 200 <= crop.safe_side(measured) <= 230
+        assert 200 <= measured["nucleus_side"].max() <= 230
 
     def test_when_a_cell_is_out_of_centre_then_turning_may_cut_it(self, tmp_path):
         table = table_of(tmp_path, disc(80, x=310, y=310))  # corner to corner, it fits 400
@@ -80,11 +80,11 @@ class TestSurvey:
         assert (measured["nucleus_cut"][0], measured["turned_cut"][0] > 0) == (0, True)
         turned = Image.fromarray(disc(80, x=310, y=310)).rotate(45)
         assert np.asarray(turned)[:, 425:].any() or np.asarray(turned)[:25].any()
-        assert crop.safe_side(measured) < 400 < crop.safe_side(measured, turned=True)
+        assert measured["nucleus_side"].max() < 400 < measured["turned_side"].max()
 
     def test_when_images_differ_then_the_worst_one_decides(self, tmp_path):
         measured = crop.survey(table_of(tmp_path, disc(60), disc(180)), [300])
-        assert crop.safe_side(measured) == 360
+        assert measured["nucleus_side"].max() == 360
         summary = crop.summarise(measured)
         assert summary.loc[300, ["images", "cut", "nucleus"]].tolist() == [2, 1, 1]
         lost = 1 - (disc(180)[75:375, 75:375].sum() / disc(180).sum())

@@ -1,17 +1,13 @@
 """What a crop cuts: measured for every image, the nucleus apart from debris that hangs on it."""
 
-from __future__ import annotations
-
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from helpers.data.image_files import SIDE, read_image
+from helpers.data.image_files import SIDE, map_images, nucleus_mask
 
 SIDES = (256, 300, 320, 350, 380, 400, 420, 440)
 BLACK = 8  # levels of 255; the background is 0, but a JPEG copy has some noise around the edge
@@ -32,7 +28,7 @@ def find_nucleus(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         Two boolean arrays of shape (h, w), nucleus and debris; no pixel is in both.
     """
-    cell = (image > BLACK).any(axis=2)
+    cell = nucleus_mask(image, above=BLACK)
     nucleus = np.zeros_like(cell)
     if cell.any():
         rows, columns = ndimage.find_objects(cell.astype(np.int8))[0]
@@ -64,33 +60,27 @@ def survey(table: pd.DataFrame, sides: Sequence[int] = SIDES) -> pd.DataFrame:
     wrong = [side for side in sides if side % 2 or not 2 <= side <= SIDE]
     if wrong or not len(sides):
         raise ValueError(f"Sides of crops are even, from 2 to {SIDE} px. Received: {list(sides)}")
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = list(pool.map(lambda path: _measure(path, sides), table["path"]))
-    numbers = pd.DataFrame([row for rows in found for row in rows])
-    repeated = table.loc[table.index.repeat(len(sides))].reset_index(drop=True)
-    return pd.concat([repeated, numbers], axis="columns")
+    rows = [
+        row for rows in map_images(partial(_measure, sides=sides), table["path"]) for row in rows
+    ]
+    repeated = table.iloc[np.repeat(np.arange(len(table)), len(sides))].reset_index(drop=True)
+    return pd.concat([repeated, pd.DataFrame(rows)], axis="columns")
 
 
-def _measure(path: str, sides: Sequence[int]) -> list[dict[str, int]]:
-    nucleus, debris = find_nucleus(read_image(path))
+def _measure(image: np.ndarray, sides: Sequence[int]) -> list[dict[str, int]]:
+    nucleus, debris = find_nucleus(image)
     square, turned = _sides()
-    whole_side = int(square[nucleus | debris].max(initial=0))
     of_nucleus, of_debris, of_turned = square[nucleus], square[debris], turned[nucleus]
     always = {
         "nucleus": len(of_nucleus),
         "debris": len(of_debris),
-        "whole_side": whole_side,
+        "whole_side": int(square[nucleus | debris].max(initial=0)),
         "nucleus_side": int(of_nucleus.max(initial=0)),
         "turned_side": int(np.ceil(of_turned.max(initial=0))),
     }
+    cut = {"nucleus_cut": of_nucleus, "debris_cut": of_debris, "turned_cut": of_turned}
     return [
-        {
-            "side": side,
-            "nucleus_cut": int((of_nucleus > side).sum()),
-            "debris_cut": int((of_debris > side).sum()),
-            "turned_cut": int((of_turned > side).sum()),
-            **always,
-        }
+        {"side": side, **{name: int((far > side).sum()) for name, far in cut.items()}, **always}
         for side in sides
     ]
 
@@ -130,17 +120,3 @@ def summarise(measured: pd.DataFrame) -> pd.DataFrame:
     counts.insert(0, "images", groups.size())
     worst = measured["nucleus_cut"] / measured["nucleus"].clip(lower=1)
     return counts.assign(worst=worst.groupby(measured["side"]).max())
-
-
-def safe_side(measured: pd.DataFrame, *, turned: bool = False) -> int:
-    """Returns the smallest crop that cuts no nucleus of any image: the largest border to remove.
-
-    Args:
-        measured: As from `survey`.
-        turned: Whether images may be turned before they are cropped.
-
-    Returns:
-        An even number of px, at most 450.
-    """
-    side = int(measured["turned_side" if turned else "nucleus_side"].max())
-    return min(side + side % 2, SIDE)

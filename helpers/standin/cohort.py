@@ -1,22 +1,17 @@
-"""Plans the drawn cohort: who the subjects are, what their nuclei share, and where each cell goes.
-
-A subject's traits are drawn in standard deviations and centred within each class, weighted by its
-images: pooled over a class, stain and light say next to nothing about leukaemia, whatever the seed,
-while each single subject stays easy to recognise.
-
-Stand-in cells: a drawn tree in the layout, names and file format of C-NMC 2019.
+"""Stand-in cells: a drawn tree in the layout, names and file format of C-NMC 2019.
 
 Subjects are very unequal in size, and each has a stain, an illumination, a focus and a size habit
 of its own that differ more from subject to subject than the classes differ from each other. Two
 subjects of each class are one patient under two names and share byte-identical images, as in the
 real set. So a random split of the images leaks here exactly as it does there.
-"""
 
-from __future__ import annotations
+A subject's traits are drawn in standard deviations and centred within each class, weighted by its
+images: pooled over a class, stain and light say next to nothing about leukaemia, whatever the seed,
+while each single subject stays easy to recognise.
+"""
 
 import json
 import os
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,15 +20,18 @@ from filelock import FileLock
 from joblib import Parallel, delayed
 from scipy.stats import norm
 
-from helpers import settings
+from helpers import runs, settings
 from helpers.data import cnmc, image_files
 from helpers.data.image_files import SIDE
 from helpers.standin.nucleus import Style, draw_nucleus
 
+VERSION = 4  # raise it whenever the same seed draws other pixels: old trees are then drawn anew
+BYTES = 608_454  # of one image on disk
+CHUNK = 25  # images per task of a worker
 ALL_SHARE = 0.68  # 7,272 of the 10,661 training images of C-NMC 2019
 FEWEST = 3  # images of the smallest subject
 FOLDS = 3
-TRAITS = 9
+TRAITS = ("light", "hue", "green", "right", "down", "blur", "size", "wide", "contrast")
 # As in C-NMC, HEM nuclei are a little brighter than ALL ones (here in standard deviations). If both
 # were exactly alike, colour would come out worse than chance on subjects that are left out.
 LIGHT = {"ALL": -0.3, "HEM": 0.3}
@@ -61,131 +59,20 @@ class Cell:
     style: Style
 
 
-def plan_cells(subjects: tuple[int, int], images: int, seed: int) -> list[Cell]:
-    """Lists every image of the cohort, planted duplicates included, in the order of its subjects.
+def find_or_draw(profile: settings.Profile, seed: int = 2019) -> cnmc.Source:
+    """Returns the real data where `CNMC_DATA` names it, else stand-in cells of the profile's size.
 
     Args:
-        subjects: Number of subjects as (ALL, HEM).
-        images: Number of images in total.
-        seed: Seed of all that is random.
+        profile: Gives the number of subjects and images.
+        seed: Seed of the drawing.
 
     Returns:
-        The cells; byte-identical images have the same `key` and `style`.
+        The source.
     """
-    diseased = round(ALL_SHARE * images)
-    cells = []
-    for label, count, total in zip(
-        ("ALL", "HEM"), subjects, (diseased, images - diseased), strict=True
-    ):
-        cohort = _recruit(label, count, total, seed)
-        own = {subject.name: _cells_of(subject, seed) for subject in cohort}
-        _plant_duplicates(own, cohort, copies=max(2, round(total / 75)))
-        cells += [cell for some in own.values() for cell in some]
-    return cells
-
-
-def _recruit(label: str, count: int, total: int, seed: int) -> list[Subject]:
-    """Returns the subjects of one class; the last two are twins and lie in different folds."""
-    first = 0 if label == "ALL" else 1000
-    rng = np.random.default_rng((seed, first))
-    sizes = _sizes(rng, count, total)
-    styles = _styles(rng, label, sizes)
-    folds = _folds(sizes)
-    prefix = "" if label == "ALL" else "H"
-    return [
-        Subject(f"{prefix}{i + 1}", label, folds[i], int(sizes[i]), first + i, styles[i])
-        for i in range(count)
-    ]
-
-
-def _sizes(rng: np.random.Generator, count: int, total: int) -> np.ndarray:
-    """Shares out the images log-normally, the median subjects last: they will be the twins."""
-    spread = min(1.0, 0.35 + 0.03 * count)  # 1.0 as in C-NMC, less for a handful of subjects
-    share = np.exp(spread * norm.ppf((np.arange(count) + 0.5) / count))
-    sizes = np.maximum(np.round(total * share / share.sum()), FEWEST).astype(int)
-    sizes[-1] += total - sizes.sum()
-    middle = [count // 2, count // 2 + 1]
-    others = rng.permutation([i for i in range(count) if i not in middle])
-    return sizes[np.concatenate([others, middle])]
-
-
-def _folds(sizes: np.ndarray) -> list[int]:
-    """Deals the subjects to the folds, largest first, to the smallest fold without their twin."""
-    load, folds = np.zeros(FOLDS), np.full(len(sizes), -1)
-    twin = {len(sizes) - 1: -2, len(sizes) - 2: -1}
-    for i in np.argsort(-sizes, kind="stable"):
-        barred = folds[twin[i]] if i in twin else -1
-        folds[i] = min((k for k in range(FOLDS) if k != barred), key=lambda k: load[k])
-        load[folds[i]] += sizes[i]
-    return folds.tolist()
-
-
-def _styles(rng: np.random.Generator, label: str, sizes: np.ndarray) -> list[Style]:
-    z = rng.standard_normal((len(sizes), TRAITS))
-    z[-1] = z[-2]
-    z -= np.average(z, axis=0, weights=sizes)
-    z /= np.sqrt(np.average(z**2, axis=0, weights=sizes))
-    z = np.clip(z, -1.8, 1.8)
-    z[:, 0] += LIGHT[label]
-    return [_style(*row) for row in z]
-
-
-def _style(
-    light: float, hue: float, green: float, right: float, down: float, blur: float,
-    size: float, wide: float, contrast: float,
-) -> Style:  # fmt: skip
-    red, blue = 69.5 + 6.0 * light + 4.0 * hue, 76.5 + 5.0 * light - 3.5 * hue
-    return Style(
-        colour=(red, 26.5 + 4.5 * light + 2.5 * green, blue),
-        tilt=(0.08 * right, 0.08 * down),
-        focus=float(np.exp(0.22 * blur)),
-        size=size,
-        stretch=(0.04 * wide, -0.04 * wide),
-        contrast=float(np.exp(0.15 * contrast)),
-    )
-
-
-def _cells_of(subject: Subject, seed: int) -> list[Cell]:
-    """Returns the cells of one subject, one to five to a smear field."""
-    rng = np.random.default_rng((seed, subject.number, 1))
-    cells: list[Cell] = []
-    field = 0
-    while len(cells) < subject.images:
-        field += int(rng.integers(1, 3))
-        style = _of_field(rng, subject.style)
-        for number in range(1, 1 + min(int(rng.integers(1, 6)), subject.images - len(cells))):
-            path = _path(subject, field, number)
-            cells.append(Cell(path, subject.label, (seed, subject.number, field, number), style))
-    return cells
-
-
-def _of_field(rng: np.random.Generator, style: Style) -> Style:
-    """Returns the subject's style with the small differences from smear field to smear field."""
-    light, tilt = rng.normal(0.0, 0.01), rng.normal(0.0, 0.008, 2)
-    return replace(
-        style,
-        colour=tuple(level * (1 + light) + rng.normal(0.0, 0.4) for level in style.colour),
-        tilt=(style.tilt[0] + tilt[0], style.tilt[1] + tilt[1]),
-    )
-
-
-def _path(subject: Subject, field: int, number: int) -> str:
-    label = subject.label.lower()
-    name = f"UID_{subject.name}_{field}_{number}_{label}.bmp"
-    return f"training_data/fold_{subject.fold}/{label}/{name}"
-
-
-def _plant_duplicates(own: dict[str, list[Cell]], cohort: list[Subject], copies: int) -> None:
-    """Lets the last images of the last subject be those of its twin, under names of its own."""
-    first, second = cohort[-2:]
-    copies = min(copies, first.images - 1, second.images - 1)
-    for i in range(1, copies + 1):
-        twin = own[first.name][-i]
-        own[second.name][-i] = replace(own[second.name][-i], key=twin.key, style=twin.style)
-
-
-BYTES = 608_454  # of one image on disk
-VERSION = 4  # raise it whenever the same seed draws other pixels: old trees are then drawn anew
+    if real := settings.data_dir():
+        return cnmc.locate(real)
+    root = settings.work_dir() / "standin" / f"{profile.name}-{seed}-v{VERSION}"
+    return draw(root, profile.subjects, profile.images, seed)
 
 
 def draw(
@@ -215,30 +102,21 @@ def draw(
         FileExistsError: If the folder holds something else.
         OSError: If the disk is too small.
     """
-    root = Path(root).expanduser().resolve()
     _check_sizes(subjects, images)
+    root = Path(root).expanduser().resolve()
     marker = {"version": VERSION, "seed": seed, "subjects": list(subjects), "images": images}
     root.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(root.with_name(f".{root.name}.lock")):
         if not _is_drawn(root, marker):
-            _draw_tree(root, marker, workers or _default_workers(images))
+            partial = root.with_name(f".{root.name}.{runs.key_of(marker)}.partial")
+            cells = plan_cells(subjects, images, seed)
+            _write_missing(cells, partial, workers or min(os.cpu_count() or 1, images // 100) or 1)
+            facts = marker | _counts(cells)
+            (partial / cnmc.MARKER).write_text(json.dumps(facts, indent=1) + "\n")
+            if root.exists():
+                root.rmdir()
+            partial.rename(root)
     return cnmc.locate(root)
-
-
-def find_or_draw(profile: settings.Profile, seed: int = 2019) -> cnmc.Source:
-    """Returns the real data where `CNMC_DATA` names it, else stand-in cells of the profile's size.
-
-    Args:
-        profile: Gives the number of subjects and images.
-        seed: Seed of the drawing.
-
-    Returns:
-        The source.
-    """
-    if real := settings.data_dir():
-        return cnmc.locate(real)
-    root = settings.work_dir() / "standin" / f"{profile.name}-{seed}-v{VERSION}"
-    return draw(root, profile.subjects, profile.images, seed)
 
 
 def _check_sizes(subjects: tuple[int, int], images: int) -> None:
@@ -247,10 +125,6 @@ def _check_sizes(subjects: tuple[int, int], images: int) -> None:
             f"Stand-in cells need at least {FOLDS} subjects of each class, to have both in each of "
             f"{FOLDS} folds, and 4 images a subject. Received: subjects={subjects}, images={images}"
         )
-
-
-def _default_workers(images: int) -> int:
-    return max(1, min(os.cpu_count() or 1, images // 100))
 
 
 def _is_drawn(root: Path, marker: dict) -> bool:
@@ -266,50 +140,134 @@ def _is_drawn(root: Path, marker: dict) -> bool:
     )
 
 
-def _draw_tree(root: Path, marker: dict, workers: int) -> None:
-    digest = "-".join(str(n) for n in (marker["seed"], *marker["subjects"], marker["images"]))
-    partial = root.with_name(f".{root.name}.{digest}-v{VERSION}.partial")
-    tree, scratch = partial / "tree", partial / "scratch"
-    _check_disk(root, marker["images"] - sum(1 for _ in tree.rglob("*.bmp")))
-    cells = plan_cells(tuple(marker["subjects"]), marker["images"], marker["seed"])
-    for folder in {(tree / cell.path).parent for cell in cells} | {scratch}:
-        folder.mkdir(parents=True, exist_ok=True)
+def _write_missing(cells: list[Cell], tree: Path, workers: int) -> None:
     missing = [cell for cell in cells if not (tree / cell.path).exists()]
-    _write_all(missing, tree, scratch, workers)
-    (tree / cnmc.MARKER).write_text(json.dumps(marker | _counts(cells), indent=1) + "\n")
-    if root.exists():
-        root.rmdir()
-    tree.rename(root)
-    shutil.rmtree(partial, ignore_errors=True)
+    runs.check_disk(tree.parent, len(missing) * BYTES, f"Drawing {len(missing):,} images")
+    for folder in {(tree / cell.path).parent for cell in cells}:
+        folder.mkdir(parents=True, exist_ok=True)
+    jobs = [delayed(_write)(cell, tree / cell.path) for cell in missing]
+    Parallel(n_jobs=workers, batch_size=CHUNK)(jobs)
 
 
-def _check_disk(root: Path, images: int) -> None:
-    needed, free = images * BYTES, shutil.disk_usage(root.parent).free
-    if needed > free:
-        raise OSError(
-            f"{images:,} images to be drawn need {needed / 1e9:.1f} GB: ask for fewer, or name a "
-            f"folder on another disk. Received: {str(root)!r} with {free / 1e9:.1f} GB free"
-        )
-
-
-def _write_all(cells: list[Cell], tree: Path, scratch: Path, workers: int) -> None:
-    if workers == 1:
-        return _write(cells, tree, scratch)
-    chunks = [cells[i : i + 25] for i in range(0, len(cells), 25)]
-    Parallel(n_jobs=workers)(delayed(_write)(chunk, tree, scratch) for chunk in chunks)
-
-
-def _write(cells: list[Cell], tree: Path, scratch: Path) -> None:
-    for cell in cells:
-        image = draw_nucleus(np.random.default_rng(cell.key), cell.label, cell.style)
-        temporary = scratch / f"{os.getpid()}.bmp"
-        temporary.write_bytes(image_files.to_bmp(image))
-        temporary.replace(tree / cell.path)
+def _write(cell: Cell, path: Path) -> None:
+    image = draw_nucleus(np.random.default_rng(cell.key), cell.label, cell.style)
+    data = image_files.to_bmp(image)
+    runs.write_atomic(path, lambda partial: partial.write_bytes(data))
 
 
 def _counts(cells: list[Cell]) -> dict:
-    labels = [cell.label for cell in cells]
-    return {label: labels.count(label) for label in cnmc.CLASSES} | {
-        "duplicates": len(cells) - len({cell.key for cell in cells}),
-        "side": SIDE,
-    }
+    by_label = {label: sum(cell.label == label for cell in cells) for label in cnmc.CLASSES}
+    duplicates = len(cells) - len({cell.key for cell in cells})
+    return by_label | {"duplicates": duplicates, "side": SIDE}
+
+
+def plan_cells(subjects: tuple[int, int], images: int, seed: int) -> list[Cell]:
+    """Lists every image of the cohort, planted duplicates included, in the order of its subjects.
+
+    Byte-identical images have the same `key` and `style`. About two thirds are of ALL, as in
+    C-NMC, or as many as leave each subject the images it needs.
+    """
+    _check_sizes(subjects, images)
+    needed = [FEWEST * count for count in subjects]
+    diseased = min(max(round(ALL_SHARE * images), needed[0]), images - needed[1])
+    totals = {"ALL": diseased, "HEM": images - diseased}
+    cells = []
+    for count, (label, total) in zip(subjects, totals.items(), strict=True):
+        cohort = _recruit(label, count, total, seed)
+        own = {subject.name: _cells_of(subject, seed) for subject in cohort}
+        _plant_duplicates(own, cohort, copies=max(2, round(total / 75)))
+        cells += [cell for some in own.values() for cell in some]
+    return cells
+
+
+def _recruit(label: str, count: int, total: int, seed: int) -> list[Subject]:
+    """Returns the subjects of one class; the last two are twins and lie in different folds."""
+    first, prefix = (0, "") if label == "ALL" else (1000, "H")
+    rng = np.random.default_rng((seed, first))
+    sizes = _sizes(rng, count, total)
+    styles, folds = _styles(rng, label, sizes), _folds(sizes)
+    return [
+        Subject(f"{prefix}{i + 1}", label, folds[i], int(sizes[i]), first + i, styles[i])
+        for i in range(count)
+    ]
+
+
+def _sizes(rng: np.random.Generator, count: int, total: int) -> np.ndarray:
+    """Shares out the images log-normally, the median subjects last: they will be the twins."""
+    spread = min(1.0, 0.35 + 0.03 * count)  # 1.0 as in C-NMC, less for a handful of subjects
+    share = np.exp(spread * norm.ppf((np.arange(count) + 0.5) / count))
+    sizes = np.maximum(np.round(total * share / share.sum()), FEWEST).astype(int)
+    sizes[-1] += total - sizes.sum()
+    while sizes[-1] < FEWEST:  # the small ones got more than their share: the larger ones give
+        sizes[sizes.argmax()] -= 1
+        sizes[-1] += 1
+    middle = [count // 2, count // 2 + 1]
+    others = rng.permutation([i for i in range(count) if i not in middle])
+    return sizes[np.concatenate([others, middle])]
+
+
+def _styles(rng: np.random.Generator, label: str, sizes: np.ndarray) -> list[Style]:
+    z = rng.standard_normal((len(sizes), len(TRAITS)))
+    z[-1] = z[-2]
+    z -= np.average(z, axis=0, weights=sizes)
+    z /= np.sqrt(np.average(z**2, axis=0, weights=sizes))
+    z = np.clip(z, -1.8, 1.8)
+    z[:, 0] += LIGHT[label]
+    return [_style(dict(zip(TRAITS, row, strict=True))) for row in z]
+
+
+def _style(z: dict[str, float]) -> Style:
+    """Turns the traits of a subject, in standard deviations, into what its nuclei share."""
+    red = 69.5 + 6.0 * z["light"] + 4.0 * z["hue"]
+    green = 26.5 + 4.5 * z["light"] + 2.5 * z["green"]
+    blue = 76.5 + 5.0 * z["light"] - 3.5 * z["hue"]
+    return Style(
+        colour=(red, green, blue),
+        tilt=(0.08 * z["right"], 0.08 * z["down"]),
+        focus=float(np.exp(0.22 * z["blur"])),
+        size=z["size"],
+        stretch=(0.04 * z["wide"], -0.04 * z["wide"]),
+        contrast=float(np.exp(0.15 * z["contrast"])),
+    )
+
+
+def _folds(sizes: np.ndarray) -> list[int]:
+    """Deals the subjects to the folds, largest first, to the smallest fold without their twin."""
+    load, folds = np.zeros(FOLDS), np.full(len(sizes), -1)
+    twin = {len(sizes) - 1: -2, len(sizes) - 2: -1}
+    for i in np.argsort(-sizes, kind="stable"):
+        barred = folds[twin[i]] if i in twin else -1
+        folds[i] = min((k for k in range(FOLDS) if k != barred), key=lambda k: load[k])
+        load[folds[i]] += sizes[i]
+    return folds.tolist()
+
+
+def _cells_of(subject: Subject, seed: int) -> list[Cell]:
+    """Returns the cells of one subject, one to five to a smear field."""
+    rng = np.random.default_rng((seed, subject.number, 1))
+    cells: list[Cell] = []
+    field, folder = 0, subject.label.lower()
+    while len(cells) < subject.images:
+        field += int(rng.integers(1, 3))
+        style = _of_field(rng, subject.style)
+        for number in range(1, 1 + min(int(rng.integers(1, 6)), subject.images - len(cells))):
+            name = f"UID_{subject.name}_{field}_{number}_{folder}.bmp"
+            path = f"training_data/fold_{subject.fold}/{folder}/{name}"
+            cells.append(Cell(path, subject.label, (seed, subject.number, field, number), style))
+    return cells
+
+
+def _of_field(rng: np.random.Generator, style: Style) -> Style:
+    """Returns the subject's style with the small differences from smear field to smear field."""
+    light, (right, down) = rng.normal(0.0, 0.01), rng.normal(0.0, 0.008, 2)
+    colour = tuple(level * (1 + light) + rng.normal(0.0, 0.4) for level in style.colour)
+    return replace(style, colour=colour, tilt=(style.tilt[0] + right, style.tilt[1] + down))
+
+
+def _plant_duplicates(own: dict[str, list[Cell]], cohort: list[Subject], copies: int) -> None:
+    """Lets the last images of the last subject be those of its twin, under names of its own."""
+    first, second = cohort[-2:]
+    copies = min(copies, first.images - 1, second.images - 1)
+    for i in range(1, copies + 1):
+        twin = own[first.name][-i]
+        own[second.name][-i] = replace(own[second.name][-i], key=twin.key, style=twin.style)

@@ -1,14 +1,11 @@
-"""Outlines of drawn nuclei, as points, and what becomes of them on the pixel grid.
-
-Draws one nucleus that could pass for a sibling of the real ones, from its class and its subject.
+"""Draws one nucleus that could pass for a sibling of the real ones, from its class and its subject.
 
 Everything is calibrated to published and measured figures of C-NMC 2019: size, outline, colour,
 chromatin mottling, the dark outermost pixel with a bright rim inside it, and the odd bit of debris
-that the published segmentation left on. Smooth fields are sums of Gaussian bumps on a coarse grid,
-so that a nucleus takes some 20 ms and no Fourier transform.
+that the published segmentation left on. Outlines are points (x, y) in px about their mean. Smooth
+fields are sums of Gaussian bumps on a coarse grid, so that a nucleus takes some 20 ms and no
+Fourier transform.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 
@@ -20,35 +17,98 @@ from helpers.data.image_files import SIDE
 
 ANGLES = np.linspace(0.0, 2 * np.pi, 480, endpoint=False)
 SMALLEST, LARGEST = 17_000, 51_000  # px, the range of real nuclei
+LIMIT = SIDE // 2 - 4  # px from the centre; what reaches farther is cut off
+# The rim scatters white light: height (levels of 255) and fall-off (px) in red, green and blue.
+RIM_HEIGHT = np.array([31.0, 35.0, 29.0], np.float32)
+RIM_LENGTH = np.array([4.0, 5.0, 8.0], np.float32)
+OUTERMOST = np.array([0.50, 0.82, 0.50], np.float32)  # of the interior's colour
+# One-factor model of chromatin: loadings on the common field give channel correlations of about
+# .93 (red-green), .84 (red-blue) and .88 (green-blue) away from the rim.
+CHROMATIN_SD = np.array([7.0, 3.7, 3.6], np.float32)
+CHROMATIN_SHARED = np.array([0.94, 0.98, 0.89], np.float32)
+DEBRIS_COLOUR = np.array([66.0, 42.0, 52.0], np.float32)
 
 
-def draw_body(
-    rng: np.random.Generator,
-    area: float,
-    lobes: float,
-    dent: float,
-    stretch: tuple[float, float] = (0.0, 0.0),
-) -> np.ndarray:
-    """Draws the outline of a nucleus: an ellipse with waves, at times dented or frayed.
+@dataclass(frozen=True)
+class Kind:
+    """What the nuclei of one class tend to look like; every trait overlaps with the other class."""
+
+    area: float  # mean, in px
+    area_habit: float  # its standard deviation between subjects
+    area_cell: float  # its standard deviation between the cells of one subject
+    lobes: float  # typical relative height of the outline's waves
+    dent: float  # probability of a dent in the outline
+    nucleoli: float  # mean number that show
+    grain: float  # typical width of a chromatin clump in px
+    strands: float  # share of the chromatin that lies in strands rather than in clumps
+
+
+KINDS = {
+    "ALL": Kind(36_900, 6_000, 4_000, 0.033, 0.60, 2.1, 11.6, 0.50),
+    "HEM": Kind(26_900, 6_300, 4_200, 0.026, 0.25, 0.25, 7.2, 0.12),
+}
+
+
+@dataclass(frozen=True)
+class Style:
+    """What all nuclei of one subject (or one smear field of it) share."""
+
+    colour: tuple[float, ...] = (69.5, 26.5, 76.5)  # mean red, green, blue of the interior
+    tilt: tuple[float, float] = (0.0, 0.0)  # relative change of light per 100 px, right and down
+    focus: float = 1.0  # fall-off of the rim relative to the usual one; above 1 is blurred
+    size: float = 0.0  # in standard deviations between subjects
+    stretch: tuple[float, float] = (0.0, 0.0)  # shares of the diameter, right and down
+    contrast: float = 1.0  # strength of the chromatin relative to the usual one
+    debris: float = 0.15  # probability that a nucleus carries some
+
+
+def draw_nucleus(rng: np.random.Generator, label: str, style: Style | None = None) -> np.ndarray:
+    """Draws one nucleus on black.
 
     Args:
-        rng: Source of all randomness.
-        area: Area in px, kept within that of real nuclei.
-        lobes: Typical relative height of the waves.
-        dent: Probability of a dent, 0 to 1.
-        stretch: Elongation to the right and downwards, as shares of the diameter.
+        rng: Source of all randomness; the same state gives the same picture.
+        label: "ALL" or "HEM".
+        style: The subject's style; by default an average one.
 
     Returns:
-        Points (x, y) in px about their mean, shape (480, 2).
+        An image of shape (450, 450, 3), uint8, exactly 0 outside the nucleus.
+
+    Raises:
+        ValueError: If the label is none of the two classes.
+
+    Example:
+        >>> draw_nucleus(np.random.default_rng(0), "ALL").shape
+        (450, 450, 3)
     """
-    radius = _ellipse(rng) * (1.0 + _waves(rng, lobes))
-    if rng.random() < dent:
+    if label not in KINDS:
+        raise ValueError(f"A nucleus is drawn as 'ALL' or 'HEM'. Received: {label!r}")
+    kind, style = KINDS[label], style or Style()
+    body = _draw_body(rng, kind, style)
+    debris = _draw_debris(rng, body) if rng.random() < style.debris else None
+    nucleus, mask, corner = _rasterise(body, debris)
+    chromatin = _chromatin(rng, nucleus, kind)
+    colour = _colour(rng, chromatin, style) * _illumination(mask.shape, corner, style)
+    if debris is not None:
+        inside = ndimage.gaussian_filter(nucleus.astype(np.float32), 2.5)[..., None]
+        pale = DEBRIS_COLOUR + 3.0 * _field(rng, nucleus.shape, 6.0)[..., None]
+        colour = inside * colour + (1.0 - inside) * pale
+    colour = _add_edge(rng, colour, mask, style)
+    return _place(rng, colour, mask, corner)
+
+
+def _draw_body(rng: np.random.Generator, kind: Kind, style: Style) -> np.ndarray:
+    """Draws the outline: an ellipse with waves, at times dented or frayed."""
+    area = kind.area + kind.area_habit * style.size + kind.area_cell * rng.standard_normal()
+    radius = _ellipse(rng) * (1.0 + _waves(rng, kind.lobes))
+    if rng.random() < kind.dent:
         radius *= 1.0 - _bump(rng, rng.uniform(0.05, 0.20), rng.uniform(0.08, 0.30))
     if rng.random() < 0.10:  # a ragged stretch, where the segmentation frayed
         radius += _bump(rng, 1.0, rng.uniform(0.15, 0.5)) * _wiggle(rng, 0.03, 14, 40)
     points = radius[:, None] * np.column_stack([np.cos(ANGLES), np.sin(ANGLES)])
-    points *= 1.0 + np.array(stretch)
-    points *= np.sqrt(np.clip(area, SMALLEST, LARGEST) / _polygon_area(points))
+    points *= 1.0 + np.array(style.stretch)
+    x, y = points.T
+    drawn = 0.5 * abs(float((x * np.roll(y, -1) - y * np.roll(x, -1)).sum()))
+    points *= np.sqrt(np.clip(area, SMALLEST, LARGEST) / drawn)
     return points - points.mean(axis=0)
 
 
@@ -78,21 +138,8 @@ def _bump(rng: np.random.Generator, height: float, width: float) -> np.ndarray:
     return height * np.exp(-0.5 * (away / width) ** 2)
 
 
-def _polygon_area(points: np.ndarray) -> float:
-    x, y = points.T
-    return 0.5 * abs(float((x * np.roll(y, -1) - y * np.roll(x, -1)).sum()))
-
-
-def draw_debris(rng: np.random.Generator, body: np.ndarray) -> np.ndarray:
-    """Draws a tail of cytoplasm or the arc of a red cell that starts at an outline.
-
-    Args:
-        rng: Source of all randomness.
-        body: The outline, as from `draw_body`.
-
-    Returns:
-        Points (x, y) in px, shape (80, 2).
-    """
+def _draw_debris(rng: np.random.Generator, body: np.ndarray) -> np.ndarray:
+    """Draws a tail of cytoplasm or the arc of a red cell that starts at an outline."""
     start = body[rng.integers(len(body))]
     length, bend = rng.uniform(25, 85), rng.normal(0.0, 1.2)
     along = np.linspace(0.0, 1.0, 40)
@@ -104,24 +151,18 @@ def draw_debris(rng: np.random.Generator, body: np.ndarray) -> np.ndarray:
     return np.vstack([spine + side, (spine - side)[::-1]])
 
 
-def rasterise(
-    body: np.ndarray, debris: np.ndarray | None, side: int
+def _rasterise(
+    body: np.ndarray, debris: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Fills an outline, with its debris if any, in the smallest window that holds them.
 
-    Args:
-        body: Points of the nucleus about the centre of the image.
-        debris: Points of the debris, or None.
-        side: Side of the image in px; what does not fit is cut off.
-
-    Returns:
-        The mask of the nucleus, the mask of everything (one component, no holes), and the
-        window's left and top from the centre of the image.
+    Returns the mask of the nucleus, the mask of everything (one component, no holes), and the
+    window's left and top from the centre of the image.
     """
     shapes = [body] if debris is None else [body, debris]
-    points, limit = np.vstack(shapes), side // 2 - 4
-    corner = np.maximum(np.floor(points.min(axis=0)) - 2, -limit).astype(int)
-    end = np.minimum(np.ceil(points.max(axis=0)) + 3, limit).astype(int)
+    points = np.vstack(shapes)
+    corner = np.maximum(np.floor(points.min(axis=0)) - 2, -LIMIT).astype(int)
+    end = np.minimum(np.ceil(points.max(axis=0)) + 3, LIMIT).astype(int)
     nucleus, mask = _fill(shapes[:1], corner, end), _fill(shapes, corner, end)
     parts, count = ndimage.label(mask, structure=np.ones((3, 3)))
     if count > 1:
@@ -134,104 +175,6 @@ def _fill(shapes: list[np.ndarray], corner: np.ndarray, end: np.ndarray) -> np.n
     for shape in shapes:
         ImageDraw.Draw(canvas).polygon([tuple(p) for p in shape - corner], fill=1)
     return np.asarray(canvas) > 0
-
-
-# The rim scatters white light: height (levels of 255) and fall-off (px) in red, green and blue.
-RIM_HEIGHT = np.array([31.0, 35.0, 29.0], np.float32)
-RIM_LENGTH = np.array([4.0, 5.0, 8.0], np.float32)
-OUTERMOST = np.array([0.50, 0.82, 0.50], np.float32)  # of the interior's colour
-# One-factor model of chromatin: loadings on the common field give channel correlations of about
-# .93 (red-green), .84 (red-blue) and .88 (green-blue) away from the rim.
-CHROMATIN_SD = np.array([7.0, 3.7, 3.6], np.float32)
-CHROMATIN_SHARED = np.array([0.94, 0.98, 0.89], np.float32)
-DEBRIS_COLOUR = np.array([66.0, 42.0, 52.0], np.float32)
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What the nuclei of one class tend to look like; every trait overlaps with the other class.
-
-    Args:
-        area: Mean area in px.
-        area_habit: Standard deviation of the area between subjects, in px.
-        area_cell: Standard deviation of the area between the cells of one subject, in px.
-        lobes: Typical relative height of the outline's waves.
-        dent: Probability of a dent in the outline.
-        nucleoli: Mean number of nucleoli that show.
-        grain: Typical width of a chromatin clump in px.
-        strands: Share of the chromatin that lies in strands rather than in clumps, 0 to 1.
-    """
-
-    area: float
-    area_habit: float
-    area_cell: float
-    lobes: float
-    dent: float
-    nucleoli: float
-    grain: float
-    strands: float
-
-
-KINDS = {
-    "ALL": Kind(36_900, 6_000, 4_000, 0.033, 0.60, 2.1, 11.6, 0.50),
-    "HEM": Kind(26_900, 6_300, 4_200, 0.026, 0.25, 0.25, 7.2, 0.12),
-}
-
-
-@dataclass(frozen=True)
-class Style:
-    """What all nuclei of one subject (or one smear field of it) share.
-
-    Args:
-        colour: Mean red, green and blue of the interior, in levels of 255.
-        tilt: Illumination gradient to the right and downwards, relative change per 100 px.
-        focus: Fall-off of the bright rim relative to the usual one; above 1 is blurred.
-        size: Size habit in standard deviations between subjects.
-        stretch: Elongation along the smear, to the right and downwards, as shares of the diameter.
-        contrast: Strength of the chromatin relative to the usual one.
-        debris: Probability that a nucleus carries debris.
-    """
-
-    colour: tuple[float, float, float] = (69.5, 26.5, 76.5)
-    tilt: tuple[float, float] = (0.0, 0.0)
-    focus: float = 1.0
-    size: float = 0.0
-    stretch: tuple[float, float] = (0.0, 0.0)
-    contrast: float = 1.0
-    debris: float = 0.15
-
-
-def draw_nucleus(rng: np.random.Generator, label: str, style: Style | None = None) -> np.ndarray:
-    """Draws one nucleus on black.
-
-    Args:
-        rng: Source of all randomness; the same state gives the same picture.
-        label: "ALL" or "HEM".
-        style: The subject's style; by default an average one.
-
-    Returns:
-        An image of shape (450, 450, 3), uint8, exactly 0 outside the nucleus.
-
-    Raises:
-        ValueError: If the label is none of the two classes.
-
-    Example:
-        >>> draw_nucleus(np.random.default_rng(0), "ALL").shape
-        (450, 450, 3)
-    """
-    if label not in KINDS:
-        raise ValueError(f"A nucleus is drawn as 'ALL' or 'HEM'. Received: {label!r}")
-    kind, style = KINDS[label], style or Style()
-    area = kind.area + kind.area_habit * style.size + kind.area_cell * rng.standard_normal()
-    body = draw_body(rng, area, kind.lobes, kind.dent, style.stretch)
-    debris = draw_debris(rng, body) if rng.random() < style.debris else None
-    nucleus, mask, corner = rasterise(body, debris, SIDE)
-    chromatin = _chromatin(rng, nucleus, kind)
-    colour = _colour(rng, chromatin, style) * _illumination(mask.shape, corner, style)
-    if debris is not None:
-        colour = _blend_debris(rng, colour, nucleus)
-    colour = _add_edge(rng, colour, mask, style)
-    return _place(rng, colour, mask, corner)
 
 
 def _chromatin(rng: np.random.Generator, nucleus: np.ndarray, kind: Kind) -> np.ndarray:
@@ -248,7 +191,7 @@ def _chromatin(rng: np.random.Generator, nucleus: np.ndarray, kind: Kind) -> np.
     return field - field[nucleus].mean()
 
 
-def _field(rng: np.random.Generator, shape: tuple[int, int], width: float) -> np.ndarray:
+def _field(rng: np.random.Generator, shape: tuple[int, ...], width: float) -> np.ndarray:
     """Returns a smooth random field of variance 1: Gaussian bumps of that width (px) on a grid."""
     rows, columns = (_bumps(length, width) for length in shape)
     heights = rng.standard_normal((columns.shape[1], rows.shape[1]), dtype=np.float32)
@@ -287,16 +230,10 @@ def _colour(rng: np.random.Generator, chromatin: np.ndarray, style: Style) -> np
     return colour
 
 
-def _illumination(shape: tuple[int, int], corner: np.ndarray, style: Style) -> np.ndarray:
+def _illumination(shape: tuple[int, ...], corner: np.ndarray, style: Style) -> np.ndarray:
     y, x = np.ogrid[: shape[0], : shape[1]]
     light = 1.0 + style.tilt[0] * (x + corner[0]) / 100 + style.tilt[1] * (y + corner[1]) / 100
     return light.astype(np.float32)[..., None]
-
-
-def _blend_debris(rng: np.random.Generator, colour: np.ndarray, nucleus: np.ndarray) -> np.ndarray:
-    inside = ndimage.gaussian_filter(nucleus.astype(np.float32), 2.5)[..., None]
-    pale = DEBRIS_COLOUR + 3.0 * _field(rng, nucleus.shape, 6.0)[..., None]
-    return inside * colour + (1.0 - inside) * pale
 
 
 def _add_edge(
