@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
@@ -87,6 +85,6 @@ def test_when_a_training_was_repeated_then_the_mean_is_drawn_with_a_bar_from_low
 
 
 def test_when_parts_choose_the_epoch_then_each_has_a_line_at_its_own_choice(history):
-    said = _texts(networks.epoch_choice(history, "drawn"))
+    said = _texts(networks.epoch_choice(history, {"val": 2, "test": 3}, "drawn"))
     assert "chosen by the validation part: 2" in said
     assert "chosen by the test part: 3" in said

@@ -1,71 +1,51 @@
 """Figures of notebook 07: what was changed, and whether it helped."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
+import seaborn as sns
 from matplotlib.figure import Figure
 
-from helpers.evaluation import metrics
-from helpers.plots.style import CLASS_COLOURS, NEUTRAL, PALETTE, new_figure
+from helpers.plots import image_grid, interval_rows, new_figure
+from helpers.plots.style import BESIDE, CLASS_COLOURS, LINES, MARKERS, NEUTRAL, PALETTE
 
-VERDICTS = {"helps": (PALETTE[2], "^"), "harms": (PALETTE[1], "v"), "not shown": (NEUTRAL, "o")}
-LINES = ("-", "--", "-.", ":")
-BESIDE = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "fontsize": 9}
-BRIGHTEN = 2.0  # nuclei are dark on screen; figures say so
+VERDICTS = {
+    "helps": {"color": PALETTE[2], "marker": "^"},
+    "harms": {"color": PALETTE[1], "marker": "v"},
+    "not shown": {"color": NEUTRAL, "marker": "o"},
+    "no interval": {"color": NEUTRAL, "marker": "D"},
+}
 
 
-def effects(
-    comparison: pd.DataFrame, baseline: str, origin: str, metric: str = "roc_auc"
-) -> Figure:
-    """Draws the difference that each variant made, with its interval and verdict.
+def effects(comparison: pd.DataFrame, baseline: str, origin: str) -> Figure:
+    """Draws the difference in ROC-AUC that each variant made, with its interval and verdict.
 
     Args:
-        comparison: As from `studies.compare`, or several of them as from `studies.adjust`.
+        comparison: As from `comparisons.compare_draws`, or several of them, indexed by question
+            and variant.
         baseline: What the variants are compared with, in words.
         origin: Where the data came from.
-        metric: What was compared, one of `metrics.NAMES`.
 
     Returns:
         The figure.
     """
     rows = comparison.dropna(subset=["difference"])
+    names = [name if isinstance(name, str) else ": ".join(name) for name in rows.index]
+    rows = rows.assign(name=names, value=rows["difference"], kind=rows["verdict"])
     title = f"Against {baseline}: what each change did"
     fig, ax = new_figure(title, origin, size=(9, 1.7 + 0.38 * len(rows)))
-    for place, row in enumerate(rows.itertuples()):
-        colour, marker = VERDICTS[row.verdict]
-        if not np.isnan(row.low):
-            ax.plot([row.low, row.high], [place, place], color=colour, lw=2.5)
-        ax.plot(row.difference, place, marker, color=colour, ms=9)
     ax.axvline(0, color="black", lw=1)
-    words = f"difference in {metrics.LABELS[metric]}, 95 % interval ({_draws(rows['seeds'].max())})"
-    ax.set(xlabel=words, yticks=range(len(rows)))
-    ax.set_yticklabels([_name(index) for index in rows.index])
-    ax.set_ylim(len(rows) - 0.5, -0.5)
-    _mark_verdicts(ax, rows["verdict"].unique())
+    interval_rows(
+        ax, rows, {kind: VERDICTS[kind] for kind in VERDICTS if kind in set(rows["kind"])}
+    )
+    ax.set_xlabel(f"difference in ROC-AUC, 95 % interval ({_draws(rows['seeds'].max())})")
+    ax.legend(**BESIDE)
     return fig
 
 
 def _draws(count: int) -> str:
     return f"{count} draw of subjects" if count == 1 else f"{count} draws of subjects"
-
-
-def _name(index: str | tuple[str, ...]) -> str:
-    return index if isinstance(index, str) else ": ".join(index)
-
-
-def _mark_verdicts(ax: Axes, verdicts: Sequence[str]) -> None:
-    from matplotlib.lines import Line2D
-
-    handles = [
-        Line2D([], [], color=colour, marker=marker, label=verdict)
-        for verdict, (colour, marker) in VERDICTS.items()
-        if verdict in verdicts
-    ]
-    ax.legend(handles=handles, **BESIDE)
 
 
 def error_parts(parts: pd.DataFrame, origin: str) -> Figure:
@@ -80,27 +60,21 @@ def error_parts(parts: pd.DataFrame, origin: str) -> Figure:
     """
     title = "An ensemble's error is its members' error less their spread"
     fig, ax = new_figure(title, origin, size=(8, 3.8))
-    place = np.arange(len(parts))
+    place, names = np.arange(len(parts)), [f"{name}" for name in parts.index]
     ax.bar(place, parts["ensemble"], 0.5, color=PALETTE[0], label="error of the ensemble")
-    ax.bar(
-        place,
-        parts["spread"],
-        0.5,
-        bottom=parts["ensemble"],
-        color=PALETTE[5],
-        hatch="//",
-        edgecolor="white",
-        label="spread of the members",
-    )
+    look = {"color": PALETTE[5], "hatch": "//", "edgecolor": "white", "bottom": parts["ensemble"]}
+    ax.bar(place, parts["spread"], 0.5, label="spread of the members", **look)
     ax.plot(place, parts["members"], "k_", ms=40, mew=2, label="mean error of the members")
-    ax.set(xticks=place, xlabel="draw of subjects", ylabel="mean squared error (Brier)")
-    ax.set_xticklabels([str(name) for name in parts.index])
+    ax.set_xticks(place, names)
+    ax.set(xlabel="draw of subjects", ylabel="mean squared error (Brier)")
     ax.set_xlim(-0.8, max(len(parts) - 0.2, 2.8))
     ax.legend(markerscale=0.4, **BESIDE)
     return fig
 
 
-def views(images: np.ndarray, probability: Sequence[float], label: str, origin: str) -> Figure:
+def views(
+    images: Iterable[np.ndarray], probability: Sequence[float], label: str, origin: str
+) -> Figure:
     """Draws the eight views of one cell, each with what the network says of it.
 
     Args:
@@ -112,52 +86,12 @@ def views(images: np.ndarray, probability: Sequence[float], label: str, origin: 
     Returns:
         The figure.
     """
-    spread = max(probability) - min(probability)
-    title = f"One {label} cell, eight views: probabilities {spread:.0%} apart (shown brighter)"
-    fig, axes = new_figure(title, origin, nrows=2, ncols=4, size=(8, 4.6))
-    for ax, image, said in zip(axes.flat, images, probability, strict=True):
-        _picture(ax, image)
-        ax.set_title(f"ALL: {said:.0%}", fontsize=10, color=_colour_of(said))
-    return fig
-
-
-def _colour_of(probability: float) -> str:
-    return CLASS_COLOURS["ALL" if probability > 0.5 else "HEM"]
-
-
-def _picture(ax: Axes, image: np.ndarray) -> None:
-    ax.imshow(np.clip(np.asarray(image, float) * BRIGHTEN / 255, 0, 1))
-    ax.set(xticks=[], yticks=[])
-    for side in ax.spines.values():
-        side.set_visible(False)
-
-
-def gallery(rows: Mapping[str, Sequence[np.ndarray]], title: str, origin: str) -> Figure:
-    """Draws the same cells once per row, each row treated in another way.
-
-    Args:
-        rows: The images of each row, 0 to 255, by the name of the treatment.
-        title: What the figure shows.
-        origin: Where the data came from.
-
-    Returns:
-        The figure.
-    """
-    columns = max(len(images) for images in rows.values())
-    size = (1.35 * columns + 1.6, 1.3 * len(rows) + 0.9)
-    fig, axes = new_figure(
-        f"{title} (shown brighter)",
-        origin,
-        nrows=len(rows),
-        ncols=columns,
-        size=size,
-        squeeze=False,
-    )
-    for line, (name, images) in zip(axes, rows.items(), strict=True):
-        for ax, image in zip(line, images, strict=True):
-            _picture(ax, image)
-        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=10)
-    return fig
+    apart = max(probability) - min(probability)
+    title = f"One {label} cell, eight views: probabilities {apart:.0%} apart (shown brighter)"
+    titles = [f"ALL: {said:.0%}" for said in probability]
+    colours = [CLASS_COLOURS["ALL" if said > 0.5 else "HEM"] for said in probability]
+    look = {"columns": 4, "side": 2, "titles": titles, "colours": colours, "bright": True}
+    return image_grid(images, title, origin, **look)[0]
 
 
 def learning_curves(
@@ -176,24 +110,21 @@ def learning_curves(
         The figure.
     """
     fig, ax = new_figure(title, origin, size=(8.5, 4))
-    for number, (name, rows) in enumerate(histories.groupby("variant", sort=False)):
-        epochs = rows.groupby("epoch")[column].agg(["mean", "min", "max"])
-        colour, line = PALETTE[number], LINES[number % len(LINES)]
-        ax.plot(epochs.index, epochs["mean"], line, color=colour, lw=2, label=name)
-        ax.fill_between(epochs.index, epochs["min"], epochs["max"], color=colour, alpha=0.15)
+    look = {"palette": PALETTE[: histories["variant"].nunique()], "linewidth": 2}
+    by = {"x": "epoch", "y": column, "hue": "variant", "style": "variant"}
+    sns.lineplot(histories, **by, ax=ax, errorbar=("pi", 100), **look)
     ax.set(xlabel="epoch", ylabel=ylabel)
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(**BESIDE)
     return fig
 
 
-def label_efficiency(scores: pd.DataFrame, origin: str, metric: str = "roc_auc") -> Figure:
-    """Draws the score against the share of training subjects whose labels were used.
+def label_efficiency(scores: pd.DataFrame, origin: str) -> Figure:
+    """Draws the ROC-AUC against the share of training subjects whose labels were used.
 
     Args:
-        scores: One row per `start`, `share` and `seed`, with the metric.
+        scores: One row per `start`, `share` and `seed`, with `roc_auc`.
         origin: Where the data came from.
-        metric: What to draw, one of `metrics.NAMES`.
 
     Returns:
         The figure.
@@ -201,42 +132,39 @@ def label_efficiency(scores: pd.DataFrame, origin: str, metric: str = "roc_auc")
     title = f"How many labelled subjects does it take? ({_draws(scores['seed'].nunique())})"
     fig, ax = new_figure(title, origin, size=(8.5, 4))
     for number, (name, rows) in enumerate(scores.groupby("start", sort=False)):
-        mean = rows.groupby("share")[metric].mean()
+        mean = rows.groupby("share")["roc_auc"].mean()
         shift = 1 + 0.04 * (2 * number - 1)  # side by side, on an axis of ratios
-        marker = "os^D"[number]
-        ax.plot(rows["share"] * shift, rows[metric], marker, color=PALETTE[number], alpha=0.4)
-        ax.plot(mean.index * shift, mean, LINES[number], marker=marker, color=PALETTE[number],
-                ms=9, lw=2, label=f"{name} (mean)")  # fmt: skip
+        look = {"color": PALETTE[number], "marker": MARKERS[number]}
+        ax.plot(rows["share"] * shift, rows["roc_auc"], linestyle="none", alpha=0.4, **look)
+        look |= {"linestyle": LINES[number], "ms": 9, "lw": 2, "label": f"{name} (mean)"}
+        ax.plot(mean.index * shift, mean, **look)
     shares = sorted(scores["share"].unique())
-    ax.set(xscale="log", xlabel="share of the training subjects (%)", ylabel=metrics.LABELS[metric])
+    ax.set(xscale="log", xlabel="share of the training subjects (%)", ylabel="ROC-AUC")
     ax.minorticks_off()
-    ax.set_xticks(shares, [f"{share:.0%}".rstrip("%") for share in shares])
+    ax.set_xticks(shares, [f"{100 * share:.0f}" for share in shares])
     ax.legend(**BESIDE)
     return fig
 
 
-def moving_out(scores: pd.DataFrame, origin: str, metric: str = "roc_auc") -> Figure:
+def moving_out(scores: pd.DataFrame, origin: str) -> Figure:
     """Draws how each variant fares at home and in the new laboratory, seed by seed.
 
     Args:
-        scores: One row per `variant`, `place` ("home" or "new lab") and `seed`, with the metric.
+        scores: One row per `variant`, `place` ("home" or "new lab") and `seed`, with `roc_auc`.
         origin: Where the data came from.
-        metric: What to draw, one of `metrics.NAMES`.
 
     Returns:
         The figure.
     """
-    names = scores["variant"].unique()
-    places = list(scores["place"].unique())
-    fig, axes = new_figure(
-        "The same cells, at home and in a new laboratory", origin,
-        ncols=len(names), size=(2.3 * len(names) + 0.6, 3.8), sharey=True, squeeze=False,
-    )  # fmt: skip
-    for number, (ax, name) in enumerate(zip(axes[0], names, strict=True)):
-        wide = scores[scores["variant"] == name].pivot_table(metric, "place", "seed").loc[places]
-        ax.plot(places, wide, "o-", color=PALETTE[number], alpha=0.35)
-        ax.plot(places, wide.mean(axis=1), "k_", ms=30, mew=3)
+    groups = dict(list(scores.groupby("variant", sort=False)))
+    title = "The same cells, at home and in a new laboratory"
+    grid = {"ncols": len(groups), "sharey": True, "squeeze": False}
+    fig, axes = new_figure(title, origin, size=(2.3 * len(groups) + 0.6, 3.8), **grid)
+    for ax, (name, rows), colour in zip(axes[0], groups.items(), PALETTE, strict=False):
+        wide = rows.pivot_table("roc_auc", "place", "seed", sort=False)
+        ax.plot(wide, "o-", color=colour, alpha=0.35)
+        ax.plot(wide.mean(axis=1), "k_", ms=30, mew=3)
         ax.set_title(name, fontsize=11)
         ax.margins(x=0.4)
-    axes[0, 0].set_ylabel(f"{metrics.LABELS[metric]} (bar: mean)")
+    axes[0, 0].set_ylabel("ROC-AUC (bar: mean)")
     return fig

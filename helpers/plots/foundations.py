@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helpers.plots import image_grid, new_figure, show
-from helpers.plots.style import CLASS_COLOURS, CLASS_MARKERS, LINES, NEUTRAL, PALETTE
+from helpers.plots.style import BESIDE, CLASS_COLOURS, CLASS_MARKERS, LINES, NEUTRAL, PALETTE
 
 Arrays = Mapping[str, np.ndarray]
 Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
@@ -148,8 +148,7 @@ def lines(
         ax.set(title=heading, xlabel=xlabel, **{f"{axis}scale": "log" for axis in log})
     axes[0, 0].set_ylabel(ylabel)
     if len(names) > 1:
-        place = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
-        axes[0, -1].legend(*axes[0, 0].get_legend_handles_labels(), fontsize=10, **place)
+        axes[0, -1].legend(*axes[0, 0].get_legend_handles_labels(), **BESIDE)
     return fig
 
 

@@ -11,6 +11,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from helpers.plots import interval_rows, new_figure
 from helpers.plots.style import (
+    BESIDE,
     CLASS_COLOURS,
     CLASS_MARKERS,
     LINES,
@@ -25,7 +26,6 @@ Found = Mapping[str, Mapping[str, float]]
 SUBJECTS, CELLS = PALETTE[0], PALETTE[4]
 DOTS = {"score, over subjects": {"color": SUBJECTS}}
 BOTH = {"accuracy": "accuracy", "weighted_f1": "weighted F1"}
-BESIDE = {"loc": "center left", "bbox_to_anchor": (1, 0.5), "fontsize": 9}
 
 
 def size_of(table: pd.DataFrame) -> str:

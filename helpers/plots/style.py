@@ -17,6 +17,7 @@ PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 NEUTRAL = "#555555"
 LINES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+BESIDE = {"loc": "center left", "bbox_to_anchor": (1, 0.5), "fontsize": 9}  # a legend's place
 Looks = Mapping[str, Mapping[str, Any]]
 
 
