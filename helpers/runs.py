@@ -88,13 +88,13 @@ def _seal(folder: Path, key: str, description: Mapping[str, Any]) -> None:
 
 def _check_owner(folder: Path, key: str) -> None:
     try:
-        owner = json.loads((folder / MANIFEST).read_text())["key"]
+        is_own = json.loads((folder / MANIFEST).read_text())["key"] == key
     except (OSError, ValueError, KeyError, TypeError):
-        owner = None
-    if owner != key:
+        is_own = False
+    if not is_own:
         raise ValueError(
-            f"Expected a {MANIFEST} with the key {key} in a run's folder: move the folder away, "
-            f"and the run is made anew. Received: {folder} with {owner or 'none that is readable'}"
+            f"A run's folder holds a {MANIFEST} with its key: move the folder away, and the run is "
+            f"made anew. Received: {folder} without one"
         )
 
 
@@ -142,11 +142,10 @@ def file_digest(path: Path | str) -> str:
 
 def save_arrays(path: Path, arrays: list[np.ndarray]) -> None:
     """Writes arrays of any shapes to one `.npz` file, atomically; see `load_arrays`."""
-    named = {str(number): array for number, array in enumerate(arrays)}
-    write_atomic(path, lambda partial: np.savez(partial, **named))
+    write_atomic(path, lambda partial: np.savez(partial, *arrays))
 
 
 def load_arrays(path: Path) -> list[np.ndarray]:
     """Reads what `save_arrays` wrote, in the same order; pickled objects are refused."""
     with np.load(path, allow_pickle=False) as stored:
-        return [stored[str(number)] for number in range(len(stored.files))]
+        return list(stored.values())

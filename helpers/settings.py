@@ -6,11 +6,7 @@ Two environment variables are the only switches of the whole series:
 * `CNMC_DATA`: the folder of the real C-NMC 2019 images; unset, stand-in cells are drawn.
 
 A third, `CNMC_WORK`, moves everything that is generated (default: the project's `data/` folder).
-
-TensorFlow's first words, kept out of a notebook: no setting of its own silences them.
 """
-
-from __future__ import annotations
 
 import os
 from collections.abc import Iterator
@@ -56,11 +52,7 @@ class Profile:
     colour_jitter: float = 0.0
 
 
-_SHORT: dict[str, Any] = {
-    "schedule": "cosine",
-    "transfer": ("adam", 1e-3),
-    "colour_jitter": 0.15,
-}
+_SHORT: Any = {"schedule": "cosine", "transfer": ("adam", 1e-3), "colour_jitter": 0.15}
 PROFILES = {
     "smoke": Profile("smoke", 32, (8, 6), 160, 180, 2, 5e-3, repeats=5, **_SHORT),
     "workshop": Profile("workshop", 64, (28, 18), 1_000, 1_000, 8, 5e-3, **_SHORT),
@@ -86,10 +78,7 @@ def active(name: str | None = None) -> Profile:
     """
     name = name or os.environ.get("CNMC_PROFILE") or "workshop"
     if name not in PROFILES:
-        raise ValueError(
-            f"There is no profile of that name. Choose one of {', '.join(PROFILES)}: set the "
-            f"environment variable CNMC_PROFILE. Received: {name!r}"
-        )
+        raise ValueError(f"CNMC_PROFILE names a profile: {', '.join(PROFILES)}. Received: {name!r}")
     return PROFILES[name]
 
 
@@ -105,8 +94,8 @@ def data_dir() -> Path | None:
     folder = Path(named).expanduser().resolve()
     if not folder.is_dir():
         raise FileNotFoundError(
-            "CNMC_DATA must name the folder that holds the C-NMC 2019 images; unset it to work "
-            f"on drawn stand-in cells instead. Received: {named!r}"
+            "CNMC_DATA names the folder that holds the C-NMC 2019 images; unset it to work on "
+            f"drawn stand-in cells. Received: {named!r}, which is no folder"
         )
     return folder
 

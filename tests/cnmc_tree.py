@@ -1,7 +1,5 @@
 """A tree of stand-in files in the shape of the published listing, duplicates included."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Reading one image, refusing bad ones, and telling images apart by content."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 

@@ -1,7 +1,5 @@
 """Finding the images of a copy in any layout, and what is refused."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,11 +108,51 @@ class TestTestParts:
         assert list(table["image"]) == [9, 10]
         assert table[["label", "subject", "cell"]].isna().all(axis=None)
 
+    def test_when_a_name_of_the_final_set_is_no_plain_number_then_it_has_none(self, tmp_path):
+        table = cnmc.index(make(tmp_path, "C-NMC_test_final_phase_data/1².bmp"), "final")
+        assert table["image"].isna().all()
+
     def test_when_training_is_asked_for_then_the_test_parts_stay_out(self, tmp_path):
         make(tmp_path, *in_folders("fold_0"), f"{self.FOLDER}/1.bmp")
         self.label(tmp_path, ("UID_57_29_1_all.bmp", "1.bmp", 1))
         assert len(cnmc.index(tmp_path)) == 4
         assert len(cnmc.index(tmp_path, "all")) == 5
+
+
+class TestListImages:
+    FILES = ("b/10.png", "b/2.png", "a/1.png", "x.JPG", "notes.txt", ".cache/1.png", "1²2.bmp")
+
+    def test_when_images_have_any_names_then_each_is_listed_in_natural_order(self, tmp_path):
+        table = cnmc.list_images(make(tmp_path, *self.FILES))
+        assert list(table["file"]) == ["1²2.bmp", "a/1.png", "b/2.png", "b/10.png", "x.JPG"]
+        assert list(table["path"]) == [str(tmp_path / file) for file in table["file"]]
+
+    def test_when_two_are_of_one_name_then_both_are_listed(self, tmp_path):
+        """Equal and different ones: one folder per patient numbers its images from 1."""
+        make(tmp_path, "p1/1.png", "p2/1.png", "p3/1.png")
+        (tmp_path / "p3" / "1.png").write_text("another")
+        assert list(cnmc.list_images(tmp_path)["file"]) == ["p1/1.png", "p2/1.png", "p3/1.png"]
+
+    def test_when_the_folder_is_a_link_then_the_files_are_under_it(self, tmp_path):
+        make(tmp_path / "there", "a/1.png")
+        (tmp_path / "here").symlink_to(tmp_path / "there")
+        assert list(cnmc.list_images(tmp_path / "here")["file"]) == ["a/1.png"]
+
+    def test_when_there_is_none_then_it_says_what_is_sought(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"\.png.*Received"):
+            cnmc.list_images(make(tmp_path, "notes.txt"))
+
+
+@pytest.mark.parametrize(
+    ("names", "ordered"),
+    [
+        (["10", "9", "H2", "h1"], ["9", "10", "H2", "h1"]),
+        (["1²2", "1²10", "x³"], ["1²2", "1²10", "x³"]),
+        (["٣", "12"], ["٣", "12"]),
+    ],
+)
+def test_when_names_hold_numbers_then_they_sort_by_their_value(names, ordered):
+    assert sorted(reversed(names), key=cnmc.natural_key) == ordered
 
 
 class TestBadInput:

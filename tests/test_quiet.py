@@ -1,7 +1,5 @@
 """What is written past Python's own stderr is muted, and only for so long."""
 
-from __future__ import annotations
-
 import os
 
 import pytest

@@ -1,14 +1,14 @@
 """Splits: who goes where, what may not be on two sides, and what a broken run leaves behind."""
 
-from __future__ import annotations
-
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, namedtuple
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from helpers.data import cnmc, duplicates, image_files, official, split_files, splits
+from helpers.data import cnmc, duplicates, image_files, split_files, splits
 from helpers.settings import Profile
 
 SIZES = {"ALL": [40, 25, 16, 11, 9, 7, 5, 3], "HEM": [30, 14, 9, 6, 4, 2]}
@@ -43,6 +43,16 @@ def make_twins(table: pd.DataFrame, *pairs: tuple[str, str]) -> pd.DataFrame:
         row, twin = (table.index[table["subject"] == who][-1] for who in (first, second))
         table.loc[twin, ["sha256", "pixels"]] = table.loc[row, ["sha256", "pixels"]].to_numpy()
     return table
+
+
+def look_at_folds(linked: pd.DataFrame) -> dict:
+    """Runs that cell of notebook 01 on a table, and returns the names it leaves behind."""
+    notebook = Path(__file__).resolve().parents[1] / "notebooks" / "01_dataset_split.ipynb"
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    code = next(t for t in ("".join(c["source"]) for c in cells) if "repaired = " in t)
+    names = {"linked": linked, "table": linked, "splits": splits, "duplicates": duplicates}
+    exec(code, names)
+    return names
 
 
 @pytest.fixture
@@ -74,7 +84,7 @@ class TestDuplicates:
     def test_when_three_rows_share_a_digest_then_three_pairs(self):
         table = make_table().iloc[:4].assign(pixels=["x", "y", "x", "x"])
         assert len(duplicates.find_duplicates(table)) == 3
-        assert len(duplicates.find_duplicates(table, by="sha256")) == 0
+        assert len(duplicates.find_duplicates(table.drop(columns="pixels"))) == 0
 
     def test_when_there_are_no_digests_then_it_says_how_to_add_them(self):
         with pytest.raises(ValueError, match=r"add_digests.*Received"):
@@ -113,6 +123,19 @@ class TestDuplicates:
         near = duplicates.near_duplicates(table)
         assert [Path(p).stem for p in near.loc[0, ["path", "path_twin"]]] == ["a", "d"]
         assert len(near) == 1
+
+    @pytest.mark.parametrize(
+        "find",
+        [
+            duplicates.near_duplicates,
+            duplicates.find_duplicates,
+            duplicates.drop_duplicates,
+            duplicates.link_subjects,
+            splits.find_leaks,
+        ],
+    )
+    def test_when_there_are_no_images_then_nothing_is_found(self, find):
+        assert len(find(make_table().assign(split="train").iloc[:0])) == 0
 
 
 class TestSplitByImage:
@@ -210,29 +233,36 @@ class TestCheckSplit:
         with pytest.raises(splits.LeakError, match=r"UID_1_1_40_all.bmp = UID_2_1_25_all.bmp"):
             splits.check_split(table)
 
+    def test_when_an_original_is_tested_and_its_copy_trains_then_it_is_a_leak(self):
+        rows = {"path": ["a.bmp", "a_augmented_1.bmp", "b.bmp"], "source": [None, "a.bmp", None]}
+        table = pd.DataFrame(rows).assign(split=["test", "train", "train"])
+        with pytest.raises(splits.LeakError, match=r"1 x image drawn from.*a\.bmp = a_augmented"):
+            splits.check_split(table)
+        splits.check_split(table.assign(split=["train", "train", "test"]))
+
     def test_when_a_row_is_on_no_side_then_it_is_refused(self, linked):
         with pytest.raises(ValueError, match=r"one of train.*Received"):
             splits.check_split(linked.assign(split="exam"))
 
 
 class TestFolds:
-    def test_when_official_folds_part_twins_then_the_warning_names_them(self, linked):
-        with pytest.warns(splits.LeakWarning, match=r"linked subject 1\+2 in 1, 2"):
-            table = splits.official_folds(linked, test="0")
-        assert (table["split"] == "test").equals(table["fold"] == "0")
+    """The cell of notebook 01 that looks at the official folds and repairs them."""
+
+    def test_when_official_folds_part_twins_then_they_are_named(self, linked):
+        found = look_at_folds(linked)["found"]
+        assert "linked subject 1+2 in 1, 2" in found
 
     def test_when_folds_are_repaired_then_nothing_leaks_and_few_move(self, linked):
-        table = splits.repaired_folds(linked, test="1")
-        splits.check_split(table)
+        table = look_at_folds(linked)["repaired"]
         assert len(splits.find_leaks(table, sides="fold")) == 0
         assert set(table.loc[table["linked_subject"] == "1+2", "fold"]) == {"1"}
         alone = table[~table["linked_subject"].str.contains("+", regex=False)]
         before = linked.set_index("path")["fold"]
         assert list(alone["fold"]) == list(before[alone["path"]])
 
-    def test_when_there_are_no_folds_then_it_is_refused(self, linked):
-        with pytest.raises(ValueError, match=r"plain folders.*Received"):
-            splits.official_folds(linked.assign(fold=""))
+    def test_when_there_are_no_folds_then_it_says_so(self, linked, capsys):
+        look_at_folds(linked.assign(fold=""))
+        assert "no folds" in capsys.readouterr().out
 
 
 class TestWriteAndRead:
@@ -257,7 +287,7 @@ class TestWriteAndRead:
     def test_when_written_then_it_says_how_it_was_made(self, folder, table):
         facts = json.loads((folder / "split.json").read_text())
         assert (facts["method"], facts["ratio"], facts["seed"]) == ("subject", 0.8, 2)
-        assert facts["data"] == official.listing_digest(table)
+        assert facts["data"] == cnmc.listing_digest(table)
         assert sum(part["images"] for part in facts["parts"].values()) == len(table)
         assert str(Path(table["path"][0]).parent) not in (folder / "split.csv").read_text()
 
@@ -363,34 +393,207 @@ class TestSplitFolders:
             split_files.split_folders(tree, tmp_path / "out", **bad)
         assert {p.name for p in tmp_path.iterdir()} == {"images"}
 
-    def test_when_a_foreign_work_folder_is_there_then_it_is_kept(self, tree, tmp_path):
+    def test_when_a_folder_of_a_like_name_is_there_then_it_is_kept(self, tree, tmp_path):
         (tmp_path / "out.partial").mkdir()
         (tmp_path / "out.partial" / "thesis.doc").write_text("keep")
-        with pytest.raises(FileExistsError, match="another origin"):
-            split_files.split_folders(tree, tmp_path / "out")
+        split_files.split_folders(tree, tmp_path / "out")
         assert (tmp_path / "out.partial" / "thesis.doc").read_text() == "keep"
+
+    def test_when_two_split_into_one_folder_then_one_is_refused(self, tree, tmp_path):
+        script = (
+            "import sys; from helpers.data import split_files; "
+            "split_files.split_folders(sys.argv[1], sys.argv[2], seed=int(sys.argv[3]))"
+        )
+        command = [sys.executable, "-c", script, str(tree), str(tmp_path / "out")]
+        runs = [subprocess.Popen([*command, n], stderr=subprocess.PIPE, text=True) for n in "12"]
+        told = [run.communicate(timeout=120)[1] for run in runs]
+        assert sorted(run.returncode for run in runs) == [0, 1]
+        assert sum("new or empty" in text for text in told) == 1
+        assert content(tmp_path / "out") == content(tree)
+
+    def test_when_the_disk_is_small_then_no_file_is_copied(self, tree, tmp_path, monkeypatch):
+        usage = namedtuple("usage", "total used free")(0, 0, 1000)
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+        with pytest.raises(OSError, match=r"copy of the images needs 0\.0 GB.*Received"):
+            split_files.split_folders(tree, tmp_path / "out")
+        assert not list(tmp_path.rglob("*out*/**/*.bmp"))
+        split_files.split_folders(tree, tmp_path / "out", how="symlink")
+
+    def test_when_two_images_of_a_class_have_one_name_then_none_is_copied(self, tree, tmp_path):
+        for fold in ("fold_0", "fold_1"):
+            (tree / fold / "all").mkdir(parents=True)
+            shutil.copy(tree / "all" / "UID_3_1_1_all.bmp", tree / fold / "all")
+        with pytest.raises(ValueError, match=r"one name.*UID_3_1_1_all"):
+            split_files.split_folders(tree, tmp_path / "out")
+        assert not list(tmp_path.rglob("*out*/**/*.bmp"))
 
     @pytest.mark.skipif(os.name == "nt", reason="SIGKILL is not known on Windows")
     def test_when_killed_and_run_again_then_nothing_is_lost_or_doubled(self, tree, tmp_path):
         slow = (
-            "import shutil, sys, time; from helpers import splits; "
+            "import shutil, sys, time; from helpers.data import split_files; "
             "split_files.COPIERS['copy'] = lambda a, b: (shutil.copy2(a, b), time.sleep(0.2)); "
             "split_files.split_folders(sys.argv[1], sys.argv[2], seed=1)"
         )
         run = subprocess.Popen([sys.executable, "-c", slow, str(tree), str(tmp_path / "out")])
-        wait_for(lambda: len(content(tmp_path / "out.partial")) > 3)
+        wait_for(lambda: len(content(tmp_path / ".out.partial")) > 3)
         run.send_signal(signal.SIGKILL)
         run.wait()
         assert not (tmp_path / "out").exists()
         split_files.split_folders(tree, tmp_path / "out", seed=1)
         assert content(tmp_path / "out") == content(tree)
-        assert not (tmp_path / "out.partial").exists()
+        assert not (tmp_path / ".out.partial").exists()
+
+
+CLASSES = "Dogs and cats are taken for the classes"
+
+
+@pytest.mark.filterwarnings("ignore:The series reads")
+class TestAnyClasses:
+    """Two class folders of any images, as for another project: the paper's general script."""
+
+    @pytest.fixture
+    def pets(self, tmp_path) -> Path:
+        rng = np.random.default_rng(0)
+        for number in range(20):
+            side, name = 40 + number % 3, ("cats/big", "cats", "Dogs/1", "Dogs/2")[number % 4]
+            path = tmp_path / "pets" / name / f"{number // 4}{('.png', '.jpg')[number % 2]}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 255, (side, 50, 3), dtype=np.uint8)).save(path)
+        return tmp_path / "pets"
+
+    def test_when_names_and_sizes_are_any_then_they_are_split_with_a_warning(self, pets, tmp_path):
+        with pytest.warns(UserWarning, match=CLASSES) as told:
+            table = split_files.split_folders(pets, tmp_path / "out", 0.8, seed=3)
+        counts = table.groupby(["label", "split"]).size().to_dict()
+        assert counts == dict.fromkeys([("cats", "train"), ("Dogs", "train")], 8) | dict.fromkeys(
+            [("cats", "test"), ("Dogs", "test")], 2
+        )
+        said = " ".join(str(warning.message) for warning in told)
+        assert re.search(r"450 px\. Received: 50 x 40, 50 x 41", said)
+
+    def test_when_split_then_every_image_keeps_its_place_in_its_class(self, pets, tmp_path):
+        with pytest.warns(UserWarning, match=CLASSES):
+            split_files.split_folders(pets, tmp_path / "out", 0.5, seed=3)
+        found = sorted((tmp_path / "out").glob("t*/**/*.*g"))
+        places = {path.relative_to(tmp_path / "out").as_posix().split("/", 1)[1] for path in found}
+        assert places == {path.relative_to(pets).as_posix() for path in pets.rglob("*.*g")}
+        assert len(found) == 20
+
+    def test_when_read_again_then_it_is_the_same_table(self, pets, tmp_path):
+        with pytest.warns(UserWarning, match=CLASSES):
+            table = split_files.split_folders(pets, tmp_path / "out", 0.5, seed=3)
+        read = split_files.read_split(tmp_path / "out", pets)
+        columns = ["path", "label", "sha256", "split"]
+        pd.testing.assert_frame_equal(read[columns], table[columns], check_dtype=False)
+        facts = json.loads((tmp_path / "out" / "split.json").read_text())
+        assert facts["parts"]["test"] == {
+            "images": 10, "share": 0.5, "Dogs": 5, "cats": 5, "cats_share": 0.5, "subjects": 0,
+        }  # fmt: skip
+
+    def test_when_subjects_are_not_known_then_a_split_by_subject_is_refused(self, pets, tmp_path):
+        with (
+            pytest.warns(UserWarning, match=CLASSES),
+            pytest.raises(ValueError, match=r"UID_<subject>.*Received: 20 others, as .*Dogs"),
+        ):
+            split_files.split_folders(pets, tmp_path / "out", by="subject")
+        assert not (tmp_path / "out").exists()
+
+    @pytest.mark.parametrize("third", ["birds/1.png", "1.png"])
+    def test_when_there_are_not_two_classes_then_it_says_what_there_is(self, pets, tmp_path, third):
+        (pets / third).parent.mkdir(exist_ok=True)
+        shutil.copy(pets / "cats" / "0.jpg", pets / third)
+        with pytest.raises(ValueError, match=f"two folders.*Received: .*{third.split('/')[0]}"):
+            split_files.split_folders(pets, tmp_path / "out")
+
+    def test_when_a_file_is_broken_then_it_is_named(self, pets, tmp_path):
+        (pets / "cats" / "0.jpg").write_bytes(b"no image")
+        with (
+            pytest.warns(UserWarning, match=CLASSES),
+            pytest.raises(image_files.ImageError, match=r"0\.jpg: unre"),
+        ):
+            split_files.split_folders(pets, tmp_path / "out")
+
+    def test_when_cells_are_small_then_only_their_size_is_remarked(self, tree, tmp_path):
+        for path in tree.rglob("*.bmp"):
+            Image.open(path).resize((90, 90)).save(path)
+        with pytest.warns(UserWarning, match="90 x 90 px") as told:
+            split_files.split_folders(tree, tmp_path / "out", by="subject")
+        assert len(told) == 1
 
 
 def wait_for(condition, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
         time.sleep(0.02)
+
+
+class TestLinks:
+    """Trees whose images, folders or root are links to elsewhere."""
+
+    @pytest.fixture(autouse=True)
+    def work(self, tmp_path, monkeypatch) -> None:
+        monkeypatch.setenv("CNMC_WORK", str(tmp_path / "work"))
+
+    def link_files(self, tree: Path, to: Path, *, relative: bool = False) -> Path:
+        for path in tree.rglob("*.bmp"):
+            place = to / path.relative_to(tree)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(os.path.relpath(path, place.parent) if relative else path)
+        return to
+
+    def link_folders(self, tree: Path, to: Path) -> Path:
+        to.mkdir()
+        for folder in tree.iterdir():
+            (to / folder.name).symlink_to(folder)
+        return to
+
+    def link_root(self, tree: Path, to: Path) -> Path:
+        to.symlink_to(tree)
+        return to
+
+    @pytest.mark.parametrize("way", ["link_files", "link_folders", "link_root"])
+    def test_when_a_tree_is_of_links_then_it_is_prepared_as_the_tree_itself(
+        self, tree, tmp_path, way
+    ):
+        links = getattr(self, way)(tree, tmp_path / "links")
+        tables = []
+        for root in (tree, links):
+            table = split_files.prepare(cnmc.locate(root), PROFILE)
+            assert all(Path(path).is_file() for path in table["path"])
+            tables.append(table.assign(path=table["path"].map(os.path.basename)))
+        pd.testing.assert_frame_equal(*tables)
+
+    def test_when_our_own_split_made_the_links_then_it_is_prepared(self, tree, tmp_path):
+        split_files.split_folders(tree, tmp_path / "out", by="subject", how="symlink")
+        table = split_files.prepare(cnmc.locate(tmp_path / "out"), PROFILE)
+        assert len(table) == 35
+        assert set(table["path"].str.split("/").str[-3]) == {"train", "test"}
+
+    @pytest.mark.parametrize("how", ["copy", "hardlink", "symlink"])
+    @pytest.mark.parametrize("relative", [True, False])
+    def test_when_links_are_split_then_the_images_arrive(self, tree, tmp_path, how, relative):
+        links = self.link_files(tree, tmp_path / "links", relative=relative)
+        split_files.split_folders(links, tmp_path / "out", how=how, seed=1)
+        assert content(tmp_path / "out") == content(tree)
+        with pytest.warns(splits.LeakWarning):
+            split_files.read_split(tmp_path / "out", links)
+
+    def test_when_the_root_is_named_by_a_link_then_paths_are_relative_to_it(self, tree, tmp_path):
+        (tmp_path / "link").symlink_to(tree)
+        linked = duplicates.link_subjects(image_files.add_digests(cnmc.index(tmp_path / "link")))
+        table = splits.split_by_subject(linked, seed=2)
+        spelled = table["path"].str.replace(str(tree), str(tmp_path / "link"))
+        for paths, name in ((table["path"], "a"), (spelled, "b")):
+            facts = {"root": tmp_path / "link", "method": "subject", "ratio": 0.8, "seed": 2}
+            split_files.write_split(table.assign(path=paths), tmp_path / name, **facts)
+            assert len(split_files.read_split(tmp_path / name, tmp_path / "link")) == len(table)
+
+    def test_when_an_image_is_outside_the_root_then_it_is_refused(self, tree, tmp_path):
+        linked = duplicates.link_subjects(image_files.add_digests(cnmc.index(tree)))
+        table = splits.split_by_subject(linked, seed=2)
+        facts = {"root": tree / "all", "method": "subject", "ratio": 0.8, "seed": 2}
+        with pytest.raises(ValueError, match="hem"):
+            split_files.write_split(table, tmp_path / "split", **facts)
 
 
 class TestPrepare:
@@ -409,7 +612,7 @@ class TestPrepare:
     def test_when_asked_again_then_it_comes_from_cache(self, tree, monkeypatch):
         source = cnmc.Source(tree, is_synthetic=True)
         first = split_files.prepare(source, PROFILE)
-        monkeypatch.setattr(cnmc, "add_digests", lambda *_: pytest.fail("read again"))
+        monkeypatch.setattr(split_files, "add_digests", lambda *_: pytest.fail("read again"))
         pd.testing.assert_frame_equal(split_files.prepare(source, PROFILE), first)
 
     def test_when_an_image_changes_then_the_split_is_made_anew(self, tree):
@@ -420,6 +623,16 @@ class TestPrepare:
         after = split_files.prepare(source, PROFILE)
         assert "1+2" in set(before["linked_subject"])
         assert "1+2" not in set(after["linked_subject"])
+
+    def test_when_the_step_or_a_library_changes_then_the_split_is_made_anew(
+        self, tree, work, monkeypatch
+    ):
+        source = cnmc.Source(tree, is_synthetic=True)
+        for attribute, value in (("VERSION", 1), ("VERSION", 2), ("version", str)):
+            monkeypatch.setattr(split_files, attribute, value)
+            split_files.prepare(source, PROFILE)
+        kept = [path for path in (work / "splits").iterdir() if not path.name.startswith(".")]
+        assert len(kept) == 3
 
     def test_when_there_are_more_images_than_the_profile_reads_then_no_subject_is_lost(self, tree):
         few = Profile("few", 32, (8, 6), 20, 50, 1, 1e-2)

@@ -5,31 +5,25 @@ subject*. In C-NMC 2019 that joins 20 with 21, 51 with 75 and 78, H2 with H4, H5
 with h3, which leaves 66 linked subjects of the 73 named ones.
 """
 
-from __future__ import annotations
-
-import re
-from concurrent.futures import ThreadPoolExecutor
-from os import cpu_count
-
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from helpers.data import image_files
+from helpers.data.cnmc import natural_key
+from helpers.data.image_files import map_images
 
 DIGESTS = ("pixels", "sha256")
 HASH_SIDE = 16
-BLOCK = 1024
+BLOCK = 1024  # images compared with all others at a time, to bound the memory
 
 
-def find_duplicates(table: pd.DataFrame, by: str | None = None) -> pd.DataFrame:
+def find_duplicates(table: pd.DataFrame) -> pd.DataFrame:
     """Lists every pair of rows that hold the same image.
 
     Args:
-        table: One row per image, with the digests of `image_files.add_digests`.
-        by: Column that tells images apart: `sha256` (bytes of the file) or `pixels` (the decoded
-            image, equal across file headers). By default `pixels` where there is one.
+        table: One row per image, with the digests of `image_files.add_digests`: `pixels` (of the
+            decoded image, equal across file headers), or else `sha256` (of the file) decides.
 
     Returns:
         One row per pair, in table order; the columns of the second image end in `_twin`.
@@ -43,47 +37,44 @@ def find_duplicates(table: pd.DataFrame, by: str | None = None) -> pd.DataFrame:
           subject subject_twin
         0       1            3
     """
-    key = _digest_column(table, by)
-    kept = [c for c in ("path", "label", "subject", "fold") if c in table]
-    rows = table.assign(_row=np.arange(len(table)))[[*kept, key, "_row"]]
+    key = _digest_column(table)
+    rows = table[key].reset_index(drop=True).rename_axis("row").reset_index()
     rows = rows[rows[key].duplicated(keep=False)]
-    pairs = rows.merge(rows, on=key, suffixes=("", "_twin")).query("_row < _row_twin")
-    pairs = pairs.sort_values(["_row", "_row_twin"]).reset_index(drop=True)
-    return pairs[[*kept, *(f"{c}_twin" for c in kept)]]
+    pairs = rows.merge(rows, on=key, suffixes=("", "_twin")).query("row < row_twin")
+    pairs = pairs.sort_values(["row", "row_twin"])
+    return _side_by_side(table, pairs["row"], pairs["row_twin"])
 
 
-def _digest_column(table: pd.DataFrame, by: str | None) -> str:
-    """Returns the column to compare by, or says how to make one."""
-    column = by or next((c for c in DIGESTS if c in table), None)
-    if column not in DIGESTS or column not in table:
+def _digest_column(table: pd.DataFrame) -> str:
+    column = next((c for c in DIGESTS if c in table), None)
+    if column is None:
         raise ValueError(
-            "Identical images are found by their digests: add them with image_files.add_digests(table). "
-            f"Received: by={by!r} and the columns {list(table.columns)}"
+            "Identical images are found by their digests: add them with "
+            f"image_files.add_digests(table). Received: the columns {list(table)}"
         )
     return column
 
 
-def drop_duplicates(table: pd.DataFrame, by: str | None = None) -> pd.DataFrame:
-    """Returns the table with the first copy of every image only.
+def _side_by_side(table: pd.DataFrame, first: pd.Series, second: pd.Series) -> pd.DataFrame:
+    """Returns both rows of every pair, given by their positions, in one row."""
+    told = table[[c for c in ("path", "label", "subject", "fold") if c in table]]
+    left, right = (told.iloc[rows].reset_index(drop=True) for rows in (first, second))
+    return pd.concat([left, right.add_suffix("_twin")], axis="columns")
+
+
+def drop_duplicates(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns the table with the first copy of every image only, rows numbered anew.
 
     Link the subjects first: a dropped copy no longer shows which subjects belong together.
-
-    Args:
-        table: One row per image, with digests.
-        by: As in `find_duplicates`.
-
-    Returns:
-        The remaining rows in their order, numbered anew.
     """
-    return table.drop_duplicates(_digest_column(table, by)).reset_index(drop=True)
+    return table.drop_duplicates(_digest_column(table)).reset_index(drop=True)
 
 
-def link_subjects(table: pd.DataFrame, by: str | None = None) -> pd.DataFrame:
+def link_subjects(table: pd.DataFrame) -> pd.DataFrame:
     """Names for every row the group of subjects that share images with each other.
 
     Args:
         table: One row per image, with `subject` and digests; a missing subject stays missing.
-        by: As in `find_duplicates`.
 
     Returns:
         The table with the column `linked_subject`, such as `20+21`; a subject that shares
@@ -94,7 +85,7 @@ def link_subjects(table: pd.DataFrame, by: str | None = None) -> pd.DataFrame:
         >>> list(link_subjects(cells.assign(sha256=["x", "x", "y"]))["linked_subject"])
         ['9+10', '9+10', '3']
     """
-    pairs = find_duplicates(table, by).dropna(subset=["subject", "subject_twin"])
+    pairs = find_duplicates(table).dropna(subset=["subject", "subject_twin"])
     names = np.array(sorted(table["subject"].dropna().unique(), key=natural_key), dtype=object)
     place = pd.Series(np.arange(len(names)), index=names)
     edges = place[pairs["subject"]].to_numpy(), place[pairs["subject_twin"]].to_numpy()
@@ -103,11 +94,6 @@ def link_subjects(table: pd.DataFrame, by: str | None = None) -> pd.DataFrame:
     joined = {c: "+".join(names[component == c]) for c in np.unique(component)}
     groups = pd.Series([joined[c] for c in component], index=names, dtype=object)
     return table.assign(linked_subject=table["subject"].map(groups))
-
-
-def natural_key(name: str) -> list[str | int]:
-    """Returns a sort key that puts 9 before 10, and capitals before small letters."""
-    return [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", name)]
 
 
 def near_duplicates(table: pd.DataFrame, distance: float = 0.15) -> pd.DataFrame:
@@ -130,49 +116,32 @@ def near_duplicates(table: pd.DataFrame, distance: float = 0.15) -> pd.DataFrame
     """
     if not 0 <= distance <= 1:
         raise ValueError(f"distance is a share of bits, from 0 to 1. Received: {distance!r}")
-    with ThreadPoolExecutor(cpu_count()) as pool:
-        bits = np.stack(list(pool.map(difference_hash, table["path"])))
-    first, second, apart = _close_pairs(bits, distance)
-    order = np.argsort(apart, kind="stable")
-    return _describe_pairs(table, first[order], second[order], apart[order])
+    first, second, apart = _close_pairs(list(map_images(_difference_hash, table["path"])), distance)
+    pairs = _side_by_side(table, first, second).assign(distance=apart)
+    if not set(DIGESTS).isdisjoint(table):
+        digests = table[_digest_column(table)].to_numpy()
+        pairs["identical"] = digests[first] == digests[second]
+    return pairs.sort_values("distance", kind="stable", ignore_index=True)
 
 
-def difference_hash(path: str) -> np.ndarray:
-    """Returns the bits (bool) of one image's difference hash, across and down.
-
-    Args:
-        path: An image file that `image_files.read_image` reads.
-    """
+def _difference_hash(image: np.ndarray) -> np.ndarray:
+    """Returns the signs, 1 or -1, of an image's steps in brightness, across and down."""
     from PIL import Image
 
-    image = Image.fromarray(image_files.read_image(path)).convert("L")
-    side = HASH_SIDE + 1
-    small = image.resize((side, side), Image.Resampling.BOX, box=image.getbbox())
-    grey = np.asarray(small, dtype=np.int16)
-    return np.concatenate([np.diff(grey[:-1]).ravel() > 0, np.diff(grey.T[:-1]).ravel() > 0])
+    grey = Image.fromarray(image).convert("L")
+    size = (HASH_SIDE + 1,) * 2
+    small = grey.resize(size, Image.Resampling.BOX, box=grey.getbbox())
+    level = np.asarray(small, dtype=np.float32)
+    steps = np.concatenate([np.diff(level[:-1]).ravel(), np.diff(level.T[:-1]).ravel()])
+    return np.where(steps > 0, np.float32(1), np.float32(-1))
 
 
-def _close_pairs(bits: np.ndarray, distance: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the rows of all pairs within a distance, block by block to bound the memory."""
-    signs = bits.astype(np.float32) * 2 - 1
-    found = []
+def _close_pairs(hashes: list[np.ndarray], distance: float) -> list[np.ndarray]:
+    """Returns first and second position and distance of all pairs within a distance."""
+    signs = np.array(hashes, dtype=np.float32).reshape(len(hashes), 2 * HASH_SIDE**2)
+    found = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0))]
     for start in range(0, len(signs), BLOCK):
         apart = (1 - signs[start : start + BLOCK] @ signs[start:].T / signs.shape[1]) / 2
         first, second = np.nonzero(np.triu(apart <= distance, k=1))
         found.append((first + start, second + start, apart[first, second]))
-    return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
-
-
-def _describe_pairs(
-    table: pd.DataFrame, first: np.ndarray, second: np.ndarray, apart: np.ndarray
-) -> pd.DataFrame:
-    """Returns the two rows of every pair side by side, with their distance."""
-    kept = [c for c in ("path", "label", "subject", "fold") if c in table]
-    left = table.iloc[first][kept].reset_index(drop=True)
-    right = table.iloc[second][kept].reset_index(drop=True).add_suffix("_twin")
-    pairs = pd.concat([left, right], axis="columns").assign(distance=apart)
-    key = next((c for c in DIGESTS if c in table), None)
-    if key is not None:
-        digests = table[key].to_numpy()
-        pairs["identical"] = digests[first] == digests[second]
-    return pairs
+    return [np.concatenate(parts) for parts in zip(*found, strict=True)]

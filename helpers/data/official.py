@@ -1,24 +1,16 @@
-"""Compares a copy of C-NMC 2019 with the published set, image by image, through digests.
-
-Fetches C-NMC 2019 from Kaggle, or says how to get it by hand; and where it comes from.
-"""
-
-from __future__ import annotations
+"""The published C-NMC 2019: compares a copy with it, image by image, or fetches one from Kaggle."""
 
 import hashlib
-import io
 import os
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
-from filelock import FileLock
 
-from helpers.data.cnmc import PARTS, find_files, index, place_of
-from helpers.data.image_files import FINAL_SIDE, SIDE, ImageError, digest, map_files
+from helpers.data.cnmc import find_files, index, listing_digest, place_of
+from helpers.data.image_files import FINAL_SIDE, SIDE, ImageError, digest, map_files, size_of
+from helpers.runs import check_disk, lock
 
 # Of the 15,114 published files: the number and the listing digest of each folder, and of them all.
 PUBLISHED = {
@@ -34,9 +26,8 @@ PUBLISHED = {
 PUBLISHED_DIGEST = "efe16948d0d854ba83fa6f9657faf2cdf89896920697f19216b672cfec9216f7"
 
 
-@dataclass(frozen=True)
-class Report:
-    """What `verify` found.
+class Report(NamedTuple):
+    """What `verify` found; printed, it says so in a few lines.
 
     Args:
         groups: One row per published folder: `group`, `images`, `expected`, and `state`:
@@ -55,30 +46,10 @@ class Report:
         return self.digest == PUBLISHED_DIGEST
 
     def __str__(self) -> str:
-        """Says it in a few lines: the verdict, the differences, the bad files."""
+        verdict = "the published set" if self.is_published else "not the whole published set"
         lines = [f"{self.groups['images'].sum():,} images, listing digest {self.digest}"]
-        lines.append(self._verdict())
-        different = self.groups[self.groups["state"] != "published"]
-        for row in different.itertuples():
-            lines.append(f"  {row.group}: {row.state}, {row.images:,} of {row.expected:,} images")
-        lines += [f"  {row.path}: {row.problem}" for row in self.problems.itertuples()]
-        return "\n".join(lines)
-
-    def _verdict(self) -> str:
-        if self.is_published:
-            return "This is the published set."
-        state = self.groups.groupby(self.groups["group"].map(_part_of))["state"].agg(set)
-        whole = [part for part in PARTS if state.get(part) == {"published"}]
-        absent = [part for part in PARTS if state.get(part) == {"absent"}]
-        others = [part for part in PARTS if part not in whole + absent]
-        said = [f"unchanged: {', '.join(whole)}"] if whole else []
-        said += [f"absent: {', '.join(absent)}"] if absent else []
-        said += [f"different: {', '.join(others)}"] if others else []
-        return f"This is not the whole published set ({'; '.join(said)})."
-
-
-def _part_of(group: str) -> str:
-    return group if group in PARTS else "training"
+        lines += [f"This is {verdict}.", self.groups.to_string(index=False)]
+        return "\n".join([*lines, *(": ".join(row) for row in self.problems.to_numpy())])
 
 
 def verify(root: str | Path) -> Report:
@@ -96,41 +67,29 @@ def verify(root: str | Path) -> Report:
     """
     images, labels = find_files(root)
     if not images:
-        raise FileNotFoundError(
-            f"Expected a folder that holds a copy of C-NMC 2019. Received: {str(root)!r}, "
-            "which holds no images"
-        )
-    table = pd.DataFrame({"path": list(images), "group": [p.group for p in images.values()]})
-    found = list(map_files(_inspect, table["path"]))
-    table = table.assign(sha256=[f[0] for f in found], problem=[f[1] for f in found])
-    problems = table.loc[table["problem"] != "", ["path", "problem"]]
-    problems = pd.concat([problems, _naming_problems(root, images, labels)], ignore_index=True)
-    return Report(_compare_groups(table), problems, listing_digest(table))
+        raise FileNotFoundError(f"This folder holds no images. Received: {str(root)!r}")
+    found = list(map_files(_inspect, images))
+    table = pd.DataFrame(found, columns=["sha256", "problem"])
+    table = table.assign(path=list(images), group=[place.group for place in images.values()])
+    problems = [row for row in table[["path", "problem"]].to_numpy().tolist() if row[1]]
+    for part in sorted({place.part for place in images.values()}):
+        try:
+            index(root, part)
+        except (FileNotFoundError, ValueError) as error:  # a name, or the label file
+            problems.append([labels[0] if labels and part == "preliminary" else root, error])
+    bad = pd.DataFrame(problems, columns=["path", "problem"]).map(str)
+    return Report(_compare_groups(table), bad, listing_digest(table))
 
 
 def _inspect(data: bytes, path: str) -> tuple[str, str]:
     """Returns a file's SHA-256 and what is wrong with its image, or ""."""
-    from PIL import Image
-
     side = FINAL_SIDE if place_of(path).part == "final" else SIDE
     try:
         file, _ = digest(data, path)
-        with Image.open(io.BytesIO(data)) as image:
-            found = image.width
     except ImageError as error:
         return hashlib.sha256(data).hexdigest(), error.problem
-    return file, "" if found == side else f"wrong size, {found} x {found} px"
-
-
-def _naming_problems(root: str | Path, images: dict, labels: list[str]) -> pd.DataFrame:
-    """Returns the complaints of `index` about names and the label file, one per part."""
-    rows = []
-    for part in sorted({place.part for place in images.values()}):
-        try:
-            index(root, part)
-        except (FileNotFoundError, ValueError) as error:
-            rows.append((labels[0] if labels and part == "preliminary" else str(root), str(error)))
-    return pd.DataFrame(rows, columns=["path", "problem"], dtype="str")
+    wide, high = size_of(path)
+    return file, "" if wide == side else f"wrong size, {wide} x {high} px"
 
 
 def _compare_groups(table: pd.DataFrame) -> pd.DataFrame:
@@ -138,47 +97,17 @@ def _compare_groups(table: pd.DataFrame) -> pd.DataFrame:
     for group in [*PUBLISHED, *sorted(set(table["group"]) - set(PUBLISHED))]:
         here = table[table["group"] == group]
         expected, published = PUBLISHED.get(group, (0, ""))
-        state = _state(len(here), expected, listing_digest(here) == published)
+        state = "published" if listing_digest(here) == published else _state(len(here), expected)
         rows.append((group, len(here), expected, state))
     return pd.DataFrame(rows, columns=["group", "images", "expected", "state"])
 
 
-def _state(images: int, expected: int, same: bool) -> str:
-    if same or not images:
-        return "published" if same else "absent"
-    if not expected:
-        return "not in the set"
-    return {-1: "incomplete", 0: "changed", 1: "surplus"}[(images > expected) - (images < expected)]
-
-
-def listing_digest(table: pd.DataFrame) -> str:
-    """Returns one SHA-256 for a whole listing: which image is where, with which content.
-
-    Only the published folder (`fold_0/all`), the name and the content count, not the layout around
-    them, nor the order of the rows.
-
-    Args:
-        table: One row per image, with `path` and `sha256`.
-
-    Returns:
-        64 hexadecimal digits.
-
-    Raises:
-        ValueError: If the table holds no digests.
-    """
-    if "sha256" not in table:
-        raise ValueError(
-            "A listing is compared by its files' digests: add them with cnmc.add_digests(table). "
-            f"Received: the columns {list(table.columns)}"
-        )
-    lines = sorted(_lines(table["path"], table["sha256"]))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _lines(paths: Iterable[str], digests: Iterable[str]) -> Iterable[str]:
-    for path, file in zip(paths, digests, strict=True):
-        place = place_of(path)
-        yield f"{place.group}/{place.name} {file}\n"
+def _state(images: int, expected: int) -> str:
+    if not images or not expected:
+        return "not in the set" if images else "absent"
+    if images == expected:
+        return "changed"
+    return "incomplete" if images < expected else "surplus"
 
 
 HANDLE = "andrewmvd/leukemia-classification"
@@ -222,10 +151,11 @@ def fetch(folder: str | Path) -> Path:
     folder = Path(folder).expanduser().resolve()
     folder.mkdir(parents=True, exist_ok=True)
     target, cache = folder / FOLDER, folder / ".download"
-    with FileLock(folder / ".download.lock"):
+    with lock(folder / ".download.lock"):
         if target.is_dir():
             return target
-        _check_disk(folder, cache)
+        there = sum(file.stat().st_size for file in cache.rglob("*") if file.is_file())
+        check_disk(folder, DISK_NEEDED - there, "The data set, while it is unpacked,")
         fetched = _download(cache, target)
         if not fetched.is_relative_to(cache):  # a notebook on Kaggle or Colab has it mounted
             return fetched
@@ -235,42 +165,21 @@ def fetch(folder: str | Path) -> Path:
     return target
 
 
-def _check_disk(folder: Path, cache: Path) -> None:
-    """Raises if the images and their archive do not fit, less what an earlier call has left."""
-    there = sum(file.stat().st_size for file in cache.rglob("*") if file.is_file())
-    free = shutil.disk_usage(folder).free
-    if free + there < DISK_NEEDED:
-        raise OSError(
-            f"The data set needs {DISK_NEEDED / 1e9:.0f} GB of free disk while it is unpacked, "
-            f"half of it afterwards: name a folder on another disk. Received: {str(folder)!r} with "
-            f"{free / 1e9:.1f} GB free"
-        )
-
-
 def _download(cache: Path, target: Path) -> Path:
     """Downloads and unpacks under `cache`; kagglehub shows progress and resumes."""
     import kagglehub
 
+    before = os.environ.get("KAGGLEHUB_CACHE")
+    os.environ["KAGGLEHUB_CACHE"] = str(cache)  # rather than the home folder
     try:
-        with _kaggle_cache(cache):
-            return Path(kagglehub.dataset_download(HANDLE)).resolve()
+        return Path(kagglehub.dataset_download(HANDLE)).resolve()
     except Exception as error:  # from no network to a full disk: the way out is the same
         raise ConnectionError(
-            "The data set could not be downloaded. Try again, and it goes on where it stopped; or "
-            f"download it by hand from https://www.kaggle.com/datasets/{HANDLE} or, at The Cancer "
-            "Imaging Archive, https://doi.org/10.7937/tcia.2019.dc64i46r, unpack it into "
-            f"{target}, and set CNMC_DATA to that folder. "
+            "The download failed. Try again, and it goes on where it stopped; or get it by hand, "
+            f"from https://www.kaggle.com/datasets/{HANDLE} or, at The Cancer Imaging Archive, "
+            f"https://doi.org/10.7937/tcia.2019.dc64i46r into {target}, and set CNMC_DATA to it. "
             f"Received: {type(error).__name__}: {error}"
         ) from error
-
-
-@contextmanager
-def _kaggle_cache(cache: Path) -> Iterator[None]:
-    """Lets kagglehub keep its files here rather than in the home folder, for as long as it runs."""
-    before = os.environ.get("KAGGLEHUB_CACHE")
-    os.environ["KAGGLEHUB_CACHE"] = str(cache)
-    try:
-        yield
     finally:
         os.environ.pop("KAGGLEHUB_CACHE")
         if before is not None:

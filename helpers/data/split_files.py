@@ -1,16 +1,9 @@
-"""A split on disk: `split.csv` and `split.json`, written once and asserted on every reading.
+"""A split on disk: `split.csv` and `split.json`, written once and held to on every reading.
 
-The step between the images and the networks: who trains, who tests, with nobody on both sides.
-
-How images are told apart is in `helpers.data.duplicates`, who goes where in `helpers.data.splits`, what
-counts as a leak in `helpers.data.splits`, the record on disk in `helpers.data.split_files`. All of it is
-offered here, beside the two calls that do the whole step: `split_folders` and `prepare`.
+And the two calls that do the whole step: `split_folders` makes folders as the paper did, `prepare`
+the leak-free table that all notebooks work on.
 """
 
-from __future__ import annotations
-
-import hashlib
-import io
 import json
 import os
 import platform
@@ -22,36 +15,23 @@ from pathlib import Path
 
 import pandas as pd
 
-import helpers
-from helpers.data import cnmc, image_files, official
+from helpers import __version__
+from helpers.data import cnmc, splits
 from helpers.data.duplicates import drop_duplicates, link_subjects
-from helpers.data.splits import (
-    LeakWarning,
-    check_ratio,
-    check_split,
-    describe_split,
-    find_leaks,
-    name_leaks,
-    split_by_image,
-    split_by_subject,
-)
+from helpers.data.image_files import FINAL_SIDE, SIDE, add_digests, size_of
+from helpers.runs import check_disk, file_digest, key_of, lock, make_once, write_atomic
 from helpers.settings import Profile, work_dir
 
-# Whether a method promises that nothing is on two sides. Those that do not say so when read.
-LEAK_FREE = {"image": False, "subject": True, "official folds": False, "repaired folds": True}
-COLUMNS = ["path", "label", "subject", "image", "cell", "fold", "sha256", "pixels"]
-COLUMNS += ["linked_subject", "split"]
+VERSION = 1  # of `prepare`: raised whenever its code gives another split
+RATIO, VALIDATION = 0.8, 0.1
+# Whether a method promises that nothing is on two sides; one that does not says so when read.
+LEAK_FREE = {"image": False, "subject": True}
+COLUMNS = [*cnmc.COLUMNS, "sha256", "pixels", "linked_subject", "split"]
 UNKNOWN = ["label", "subject", "linked_subject"]  # empty where the file name does not tell
 
 
 def write_split(
-    table: pd.DataFrame,
-    folder: Path | str,
-    *,
-    root: Path | str,
-    method: str,
-    ratio: float,
-    seed: int,
+    table: pd.DataFrame, folder: Path, *, root: Path, method: str, ratio: float, seed: int
 ) -> None:
     """Writes a split as `split.csv` and, last, `split.json`, which seals it.
 
@@ -59,8 +39,7 @@ def write_split(
         table: A table with `split`.
         folder: Where to write; made where needed.
         root: Root of the images; the paths are written relative to it.
-        method: `image`, `subject`, `official folds` or `repaired folds`. The two that promise
-            no leaks are held to it, here and on every reading.
+        method: `image`, or `subject`, which is held to its promise here and on every reading.
         ratio: The share that was asked for.
         seed: The seed the split was drawn with.
 
@@ -71,41 +50,30 @@ def write_split(
     if method not in LEAK_FREE:
         raise ValueError(f"Choose the method from {', '.join(LEAK_FREE)}. Received: {method!r}")
     if LEAK_FREE[method]:
-        check_split(table)
-    folder, root = Path(folder), Path(root).resolve()
-    relative = [Path(path).resolve().relative_to(root).as_posix() for path in table["path"]]
-    kept = table[[c for c in COLUMNS if c in table]].assign(path=relative)
-    text = kept.to_csv(index=False, lineterminator="\n")
-    facts = {
-        "method": method,
-        "leak_free": LEAK_FREE[method],
-        "ratio": ratio,
-        "seed": seed,
-        "data": official.listing_digest(table),
-        "split": _digest(text),
-        "parts": describe_split(table).round(4).to_dict("index"),
-        "versions": _versions(),
-    }
+        splits.check_split(table)
+    facts = {"method": method, "leak_free": LEAK_FREE[method], "ratio": ratio, "seed": seed}
+    facts |= {"parts": splits.describe_split(table).round(4).to_dict("index")}
+    facts |= {"versions": {"helpers": __version__, **_versions()}}
+    facts |= {"data": cnmc.listing_digest(table)}
+    kept = table[[c for c in COLUMNS if c in table]]
+    kept = kept.assign(path=[_relative(path, root) for path in table["path"]])
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "split.csv", text)
-    _write(folder / "split.json", json.dumps(facts, indent=2) + "\n")
+    file = folder / "split.csv"
+    write_atomic(file, lambda path: kept.to_csv(path, index=False, lineterminator="\n"))
+    text = json.dumps(facts | {"split": file_digest(file)}, indent=2) + "\n"
+    write_atomic(folder / "split.json", lambda path: path.write_text(text))
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def _relative(path: str, root: Path) -> str:
+    """Returns a path relative to a root, without following links that lie under it."""
+    here = root.resolve() if Path(path).is_relative_to(root.resolve()) else root.absolute()
+    return Path(path).absolute().relative_to(here).as_posix()
 
 
 def _versions() -> dict[str, str]:
-    """Returns the versions that decide what a seed draws."""
-    libraries = {name: version(name) for name in ("numpy", "pandas", "scikit-learn")}
-    return {"helpers": helpers.__version__, "python": platform.python_version(), **libraries}
-
-
-def _write(path: Path, text: str) -> None:
-    """Writes a whole text file or none."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8", newline="\n")
-    partial.replace(path)
+    """Returns the versions that decide what a seed draws, and which images are equal."""
+    libraries = {name: version(name) for name in ("numpy", "pandas", "scikit-learn", "pillow")}
+    return {"python": platform.python_version()} | libraries
 
 
 def read_split(folder: Path | str, root: Path | str) -> pd.DataFrame:
@@ -128,55 +96,39 @@ def read_split(folder: Path | str, root: Path | str) -> pd.DataFrame:
     """
     folder = Path(folder)
     if not (folder / "split.json").is_file():
+        raise FileNotFoundError(f"write_split makes split.csv and split.json. Received: {folder}")
+    facts = json.loads((folder / "split.json").read_text())
+    table = _read_table(folder / "split.csv", Path(root).resolve())
+    if LEAK_FREE.get(facts["method"], True):
+        splits.check_split(table)
+    elif len(leaks := splits.find_leaks(table)):
+        said = f"The split in {folder.name} was made by {facts['method']} and leaks: "
+        warnings.warn(said + splits.name_leaks(leaks), splits.LeakWarning, stacklevel=2)
+    if file_digest(folder / "split.csv") != facts["split"]:
+        raise ValueError(f"split.csv is not what split.json seals: split again. Received: {folder}")
+    gone = [path for path in table["path"] if not Path(path).is_file()]
+    if gone:
         raise FileNotFoundError(
-            "A split is a folder with split.csv and split.json; make one with split_by_subject and "
-            f"write_split. Received: {folder}"
+            f"{len(gone)} of the split's {len(table)} images are not under this root; name the "
+            f"root they were split under, or split again. Received: {gone[0]} is missing"
         )
-    facts = json.loads((folder / "split.json").read_text(encoding="utf-8"))
-    text = (folder / "split.csv").read_text(encoding="utf-8")
-    table = _parse(text, Path(root).resolve())
-    _assert_promise(table, facts["method"], folder)
-    if _digest(text) != facts["split"]:
-        raise ValueError(
-            "split.csv is not the table that split.json seals; write the split again. "
-            f"Received: {folder}"
-        )
-    _check_present(table["path"])
     return table
 
 
-def _parse(text: str, root: Path) -> pd.DataFrame:
+def _read_table(file: Path, root: Path) -> pd.DataFrame:
     """Returns the table of a split.csv, typed as `cnmc.index` types it."""
-    table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+    table = pd.read_csv(file, dtype=str, keep_default_na=False)
     numbers = {c: pd.to_numeric(table[c]) for c in ("image", "cell") if c in table}
     known = {c: table[c].where(table[c] != "", None) for c in UNKNOWN if c in table}
     paths = [str(root / path) for path in table["path"]]
     return table.assign(path=paths, **numbers, **known)
 
 
-def _assert_promise(table: pd.DataFrame, method: str, folder: Path) -> None:
-    """Refuses a leak where the method promises none; warns of it where it does not."""
-    if LEAK_FREE.get(method, True):
-        check_split(table)
-        return
-    leaks = find_leaks(table)
-    if len(leaks):
-        text = f"The split in {folder.name} was made by {method} and leaks: {name_leaks(leaks)}"
-        warnings.warn(text, LeakWarning, stacklevel=3)
+def _hardlink(source: str, target: Path) -> None:
+    os.link(os.path.realpath(source), target)  # of the image, where the source is a link itself
 
 
-def _check_present(paths: pd.Series) -> None:
-    """Raises FileNotFoundError if an image of the split is gone."""
-    gone = [path for path in paths if not Path(path).is_file()]
-    if gone:
-        raise FileNotFoundError(
-            f"{len(gone)} of the split's {len(paths)} images are not under this root; name the "
-            f"root they were split under, or split again. Received: {gone[0]} is missing"
-        )
-
-
-COPIERS: dict[str, Callable] = {"copy": shutil.copy2, "hardlink": os.link, "symlink": os.symlink}
-RATIO, VALIDATION = 0.8, 0.1
+COPIERS: dict[str, Callable] = {"copy": shutil.copy2, "hardlink": _hardlink, "symlink": os.symlink}
 
 
 def split_folders(
@@ -190,11 +142,12 @@ def split_folders(
 ) -> pd.DataFrame:
     """Splits the images of every class into the folders `train` and `test` (paper, III 2).
 
-    The work is done in a folder beside the target that ends in `.partial` and gets its name when
-    it is whole: after an interruption, run it again.
+    The work is done in a folder beside the target `.<target>.partial` and gets its name when it is
+    whole: after an interruption, run it again.
 
     Args:
-        source: Folder of the images: any layout that `cnmc.index` reads.
+        source: Folder of the images: any layout that `cnmc.index` reads, or any two class folders
+            of images of any size, which is said by a warning.
         target: Folder to make, outside the source; it may exist if it is empty.
         ratio: Share of images for training, between 0 and 1.
         seed: Any whole number; the same seed gives the same split.
@@ -207,73 +160,90 @@ def split_folders(
     Raises:
         FileNotFoundError: If the source is missing or holds no images.
         FileExistsError: If the target is not empty.
-        ValueError: If an argument is out of range or the target is inside the source.
+        OSError: If the disk is too small.
+        ValueError: If an argument is out of range, the target is inside the source, or the images
+            are not in two classes.
     """
-    source, target = Path(source).resolve(), Path(target).resolve()
-    _check_arguments(source, target, ratio, by, how)
-    table = link_subjects(image_files.add_digests(cnmc.index(source)))
-    draw = {"image": split_by_image, "subject": _two_parts}[by]
-    table = draw(table, ratio=ratio, seed=seed)
-    partial = _fresh_partial(target)
-    _place_files(table, partial, COPIERS[how])
-    write_split(table, partial, root=source, method=by, ratio=ratio, seed=seed)
-    if target.exists():
-        target.rmdir()
-    partial.rename(target)
+    splits.check_ratio(ratio)
+    if by not in ("image", "subject") or how not in COPIERS:
+        raise ValueError(
+            f"by: image, subject; how: {', '.join(COPIERS)}. Received: {by!r}, {how!r}"
+        )
+    source, target = cnmc.existing_folder(source), Path(target).expanduser().resolve()
+    if target.is_relative_to(source):
+        raise ValueError(f"The output must be outside the input folder. Received: {target}")
+    table = link_subjects(add_digests(_list_classes(source), any_size=True))
+    _warn_of_sizes(table)
+    if by == "image":
+        table = splits.split_by_image(table, ratio, seed)
+    else:
+        table = splits.split_by_subject(table, ratio, validation=0, seed=seed)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with lock(target.with_name(f".{target.name}.lock")):
+        partial = _fresh_partial(target)
+        _place_files(table, partial, how)
+        write_split(table, partial, root=source, method=by, ratio=ratio, seed=seed)
+        if target.exists():
+            target.rmdir()
+        partial.rename(target)
     return table
 
 
-def _check_arguments(source: Path, target: Path, ratio: float, by: str, how: str) -> None:
-    """Raises before anything is read or written if the call cannot succeed."""
-    check_ratio(ratio)
-    if by not in ("image", "subject") or how not in COPIERS:
+def _list_classes(source: Path) -> pd.DataFrame:
+    """Lists images with their `label`, and with `file`, their place under `train` or `test`."""
+    table = cnmc.list_images(source)
+    if table["file"].map(cnmc.is_published_name).any():
+        table = cnmc.index(source)
+        names = table["path"].map(os.path.basename)
+        return table.assign(file=table["label"].str.lower() + "/" + names)
+    folders = table["file"].str.partition("/")[0]
+    classes = sorted(set(folders))
+    if len(classes) != 2 or (folders == table["file"]).any() or "train" in classes:
         raise ValueError(
-            f"`by` is image or subject, `how` is one of {', '.join(COPIERS)}. "
-            f"Received: by={by!r}, how={how!r}"
+            "Expected names as C-NMC's, UID_<subject>_<image>_<cell>_<all|hem>, or two folders of "
+            f"images, one for each class. Received: {', '.join(classes[:6])} in {source}"
         )
-    if not source.is_dir():
-        raise FileNotFoundError(f"The folder of the images does not exist. Received: {source}")
-    if target.is_relative_to(source):
-        raise ValueError(
-            "The output folder must be outside the input folder, or its images would be split "
-            f"again next time. Received: {target} inside {source}"
-        )
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise FileExistsError(
-            f"The output folder must be new or empty; nothing was changed. Received: {target}"
-        )
+    warnings.warn(
+        f"These are not C-NMC's names: {' and '.join(classes)} are taken for the classes, and "
+        "nothing tells whether a subject is on both sides.",
+        stacklevel=3,
+    )
+    capitals = folders.str.upper()
+    return table.assign(label=capitals.where(capitals.isin(cnmc.CLASSES), folders), subject=None)
 
 
-def _two_parts(table: pd.DataFrame, ratio: float, seed: int) -> pd.DataFrame:
-    return split_by_subject(table, ratio=ratio, validation=0, seed=seed)
+def _warn_of_sizes(table: pd.DataFrame) -> None:
+    others = set(map(size_of, table["path"])) - {(SIDE, SIDE), (FINAL_SIDE, FINAL_SIDE)}
+    if others:
+        found = ", ".join(f"{width} x {height}" for width, height in sorted(others)[:3])
+        warnings.warn(f"The series reads images of {SIDE} px. Received: {found} px", stacklevel=3)
 
 
 def _fresh_partial(target: Path) -> Path:
     """Returns an empty folder to work in, cleared of what an interrupted run left there."""
-    partial = target.with_name(target.name + ".partial")
-    ours = {"train", "test", "split.csv", "split.csv.partial", "split.json", "split.json.partial"}
-    if partial.exists() and not {entry.name for entry in partial.iterdir()} <= ours:
-        raise FileExistsError(
-            "The work folder holds files of another origin; move them away first. "
-            f"Received: {partial}"
-        )
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise FileExistsError(f"The output folder must be new or empty. Received: {target}")
+    partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    partial.mkdir()
     return partial
 
 
-def _place_files(table: pd.DataFrame, folder: Path, copier: Callable) -> None:
+def _place_files(table: pd.DataFrame, folder: Path, how: str) -> None:
     """Copies or links every image to its part and class."""
     from tqdm import tqdm
 
+    twice = table.loc[table["file"].duplicated(), "path"]
+    if len(twice):
+        raise ValueError(
+            f"Two images of a class have one name: rename one. Received: {twice.iloc[0]}"
+        )
+    if how == "copy":
+        check_disk(folder, sum(map(os.path.getsize, table["path"])), "The copy of the images")
     for row in tqdm(table.itertuples(), total=len(table), desc="split", disable=None):
-        place = folder / row.split / row.label.lower() / Path(row.path).name
+        place = folder / row.split / row.file
         place.parent.mkdir(parents=True, exist_ok=True)
-        if place.exists():
-            raise ValueError(
-                f"Two images of one class have the same name; rename one. Received: {row.path}"
-            )
-        copier(row.path, place)
+        COPIERS[how](row.path, place)
 
 
 def prepare(source: cnmc.Source, profile: Profile, seed: int = 1) -> pd.DataFrame:
@@ -283,7 +253,7 @@ def prepare(source: cnmc.Source, profile: Profile, seed: int = 1) -> pd.DataFram
     most `profile.images` and splits 70 : 10 : 20 by subject into train, validation and test.
 
     Args:
-        source: Where the images are, as from `synthetic.find_or_draw`.
+        source: Where the images are, as from `cohort.find_or_draw`.
         profile: The profile in force.
         seed: Any whole number; the same seed gives the same split.
 
@@ -293,28 +263,20 @@ def prepare(source: cnmc.Source, profile: Profile, seed: int = 1) -> pd.DataFram
     Raises:
         ValueError: If a class has fewer than three linked subjects.
     """
-    from filelock import FileLock
-
     found = cnmc.index(source.root)
-    folder = work_dir() / "splits" / _key(found, source.root, profile, seed)
-    folder.parent.mkdir(exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        if not (folder / "split.json").exists():
-            whole = drop_duplicates(link_subjects(image_files.add_digests(found)))
-            table = _at_most(whole, profile.images, seed)
-            split = split_by_subject(table, RATIO, VALIDATION, seed)
-            facts: dict = {"root": source.root, "ratio": RATIO, "seed": seed}
-            write_split(split, folder, method="subject", **facts)
-    return read_split(folder, source.root)
+    states = [(path, os.stat(path)) for path in found["path"]]  # size and time stand for content
+    files = {path: [state.st_size, state.st_mtime_ns] for path, state in states}
+    description = {"step": "split", "version": VERSION, "versions": _versions()}
+    description |= {"files": key_of(files), "root": str(source.root), "images": profile.images}
+    description |= {"ratio": RATIO, "validation": VALIDATION, "seed": seed}
 
+    def make(folder: Path) -> None:
+        table = drop_duplicates(link_subjects(add_digests(found)))
+        table = _at_most(table, profile.images, seed)
+        table = splits.split_by_subject(table, RATIO, VALIDATION, seed)
+        write_split(table, folder, root=source.root, method="subject", ratio=RATIO, seed=seed)
 
-def _key(table: pd.DataFrame, root: Path, profile: Profile, seed: int) -> str:
-    """Returns a digest of all that decides the split: name, size and time stand for content."""
-    facts = [helpers.__version__, profile.images, seed, RATIO, VALIDATION, str(root)]
-    for path in table["path"]:
-        stat = os.stat(path)
-        facts.append((path, stat.st_size, stat.st_mtime_ns))
-    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+    return read_split(make_once(work_dir() / "splits", description, make), source.root)
 
 
 def _at_most(table: pd.DataFrame, images: int, seed: int) -> pd.DataFrame:
