@@ -139,7 +139,7 @@ def _difference_hash(image: np.ndarray) -> np.ndarray:
 def _close_pairs(hashes: list[np.ndarray], distance: float) -> list[np.ndarray]:
     """Returns first and second position and distance of all pairs within a distance."""
     signs = np.array(hashes, dtype=np.float32).reshape(len(hashes), 2 * HASH_SIDE**2)
-    found = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0))]
+    found = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0, np.float32))]
     for start in range(0, len(signs), BLOCK):
         apart = (1 - signs[start : start + BLOCK] @ signs[start:].T / signs.shape[1]) / 2
         first, second = np.nonzero(np.triu(apart <= distance, k=1))

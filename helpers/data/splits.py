@@ -179,8 +179,8 @@ def _subject_sizes(table: pd.DataFrame) -> pd.DataFrame:
     unknown = table.loc[subjects.isna(), "path"].tolist()
     if unknown:
         raise ValueError(
-            "A split by subject needs to know whose each image is: by names as UID_<subject>_<image>_"
-            f"<cell>_<all|hem>, by link_subjects. Received: {len(unknown)} others, as {unknown[0]}"
+            "A split by subject needs names that tell it, UID_<subject>_<image>_<cell>_<all|hem>, "
+            f"and link_subjects. Received: {len(unknown)} other images, such as {unknown[0]}"
         )
     groups = table.groupby("linked_subject")["label"]
     sizes = groups.agg(images="size", label=lambda labels: labels.mode().max())
