@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -33,6 +35,29 @@ def mix(strengths, side=120, seed=0):
 @pytest.fixture(scope="module")
 def cells():
     return [nucleus.draw_nucleus(np.random.default_rng(n), "ALL") for n in range(3)]
+
+
+def darken(by):
+    return lambda image: image // by
+
+
+def power(image, by):
+    return (image // 16) ** by
+
+
+def apply(image, treat):
+    return image - treat(image)
+
+
+def add(image, what, less=0):
+    return image + what - less
+
+
+class Fade:
+    def treat(self, image):
+        return image // 2
+
+    __call__ = treat
 
 
 def lab_of(image):
@@ -74,7 +99,6 @@ def test_when_an_image_is_its_own_target_then_hardly_a_pixel_moves(cells, method
         lambda image: stain.macenko(image, stain.measure([mix((3, 3))])),
         lambda image: stain.as_seen_in(image, stain.Laboratory((3.0, 3.0, 3.0))),
         stain.even_light,
-        stain.jitter,
     ],
 )
 def test_when_a_stain_is_changed_then_the_outline_is_not(cells, change):
@@ -91,13 +115,6 @@ def test_when_another_laboratory_takes_the_picture_then_the_law_of_beer_holds():
     image = np.full((2, 2, 3), (64, 32, 128), np.uint8)
     seen = stain.as_seen_in(image, stain.Laboratory((2.0, 1.0, 1.0), (1.0, 1.5, 0.5)))
     assert seen[0, 0].tolist() == [round(64**2 / 255), 48, 64]
-
-
-def test_when_jittered_then_the_seed_decides_within_the_amount(cells):
-    first, again = stain.jitter(cells[0], 0.2, seed=1), stain.jitter(cells[0], 0.2, seed=1)
-    assert (first == again).all()
-    assert (first != stain.jitter(cells[0], 0.2, seed=2)).any()
-    assert (stain.jitter(cells[0], 0.0) == cells[0]).all()
 
 
 def test_when_the_image_is_black_then_the_error_says_so():
@@ -121,16 +138,86 @@ class TestCopies:
         assert (image_files.read_image(written["path"][2]) == stain.even_light(cells[2])).all()
 
     def test_when_copies_are_there_then_they_are_not_written_again(self, table):
-        first = stain.write_copies(table, partial(stain.jitter, seed=1))
+        seen = partial(stain.as_seen_in, laboratory=stain.Laboratory(light=(1.2, 1.0, 1.0)))
+        first = stain.write_copies(table, seen)
         times = [Path(path).stat().st_mtime_ns for path in first["path"]]
-        again = stain.write_copies(table, partial(stain.jitter, seed=1))
+        equal = partial(stain.as_seen_in, laboratory=stain.Laboratory(light=(1.2, 1.0, 1.0)))
+        again = stain.write_copies(table, equal)
         assert [Path(path).stat().st_mtime_ns for path in again["path"]] == times
-        other = stain.write_copies(table, partial(stain.jitter, seed=2))
-        assert other["path"][0] != first["path"][0]
+        other = partial(stain.as_seen_in, laboratory=stain.Laboratory(light=(1.3, 1.0, 1.0)))
+        assert stain.write_copies(table, other)["path"][0] != first["path"][0]
 
-    def test_when_a_transform_has_no_name_then_it_is_refused(self, table):
-        with pytest.raises(ValueError, match="Received: <function"):
-            stain.write_copies(table, lambda image: image)
+    def test_when_another_process_asks_then_it_finds_them(self, table, tmp_path):
+        target = stain.measure([np.full((9, 9, 3), (90, 40, 80), np.uint8)], 50)
+        first = stain.write_copies(table, partial(stain.reinhard, target=target))
+        table.to_csv(tmp_path / "table.csv", index=False)
+        code = (
+            "import sys, functools, numpy as np, pandas as pd; from helpers.augment import stain; "
+            "target = stain.measure([np.full((9, 9, 3), (90, 40, 80), np.uint8)], 50); "
+            "again = functools.partial(stain.reinhard, target=target); "
+            "print(stain.write_copies(pd.read_csv(sys.argv[1]), again)['path'][0])"
+        )
+        command = [sys.executable, "-c", code, str(tmp_path / "table.csv")]
+        found = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert found.stdout.strip() == first["path"][0]
+
+    def test_when_an_image_is_in_two_rows_then_it_is_written_once(self, table):
+        written = stain.write_copies(pd.concat([table, table[:1]]), stain.even_light)
+        assert written["path"].nunique() == 3
+        assert written["path"].iloc[0] == written["path"].iloc[3]
+
+    def test_when_a_function_is_redefined_then_its_new_copies_are_written(self, table, cells):
+        notebook = {"__name__": "__main__"}
+        exec("def treat(image): return image", notebook)
+        stain.write_copies(table, notebook["treat"])
+        exec("def treat(image): return 255 - image", notebook)
+        written = stain.write_copies(table, notebook["treat"])
+        assert (image_files.read_image(written["path"][0]) == 255 - cells[0]).all()
+
+    @pytest.mark.parametrize("pair", [
+        "lambda image: image, lambda image: 255 - image",
+        "lambda image: image // 2, lambda image: image // 3",
+        "darken(2), darken(3)",
+        "partial(power, by=2), partial(power, by=3)",
+        "partial(apply, treat=lambda image: 0), partial(apply, treat=lambda image: image)",
+        "partial(apply, treat=darken(2)), partial(apply, treat=darken(3))",
+        "partial(add, what=np.zeros(3, 'uint8')), partial(add, what=np.ones(3, 'uint8'))",
+        "partial(add, what=1), partial(add, what=True)",
+        "once, twice",
+        "eval('lambda image, by=2: image // by'), eval('lambda image, by=3: image // by')",
+        "eval('lambda image, *, by=2: image // by'), eval('lambda image, *, by=3: image // by')",
+    ])  # fmt: skip
+    def test_when_two_functions_do_not_do_the_same_then_neither_gets_the_others(self, table, pair):
+        def once(image):
+            return image if image.sum() < 0 else darken(2)(image)
+
+        def twice(image):
+            return image if image.sum() < 0 else darken(4)(image)
+
+        names = {"darken": darken, "power": power, "apply": apply, "add": add, "np": np}
+        one, other = eval(pair, names | {"partial": partial, "once": once, "twice": twice})
+        paths = [stain.write_copies(table, transform)["path"][0] for transform in (one, other)]
+        assert paths[0] != paths[1]
+        assert stain.write_copies(table, one)["path"][0] == paths[0]
+
+    def test_when_the_order_of_arguments_differs_then_the_copies_are_the_same(self, table):
+        one, other = partial(add, what=1, less=2), partial(add, less=2, what=1)
+        first = stain.write_copies(table, one)["path"].tolist()
+        assert stain.write_copies(table, other)["path"].tolist() == first
+
+    @pytest.mark.parametrize(
+        "transform",
+        [
+            np.invert,
+            Fade().treat,
+            Fade(),
+            partial(apply, treat=Fade()),
+            partial(add, what=object()),
+        ],
+    )
+    def test_when_nobody_can_say_what_it_does_then_it_is_refused(self, table, transform):
+        with pytest.raises(ValueError, match=r"written in Python.*Received: "):
+            stain.write_copies(table, transform)
 
 
 @pytest.mark.skipif(not CNMC.is_dir(), reason="the real C-NMC 2019 files are not here")

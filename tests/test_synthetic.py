@@ -224,6 +224,27 @@ def test_when_planned_at_workshop_size_then_subjects_are_very_unequal_and_paths_
     assert max(sizes.values()) > 10 * min(sizes.values())
 
 
+@pytest.mark.parametrize(
+    ("subjects", "images"),
+    [((3, 20), 92), ((3, 40), 172), ((40, 3), 172), ((3, 3), 24), ((60, 60), 480), ((5, 50), 223)],
+)
+@pytest.mark.parametrize("seed", [0, 7])
+def test_when_there_are_many_subjects_for_the_images_then_each_has_some(subjects, images, seed):
+    cells = plan_cells(subjects, images, seed)
+    sizes = Counter(subject_of(cell.path) for cell in cells)
+    assert len({cell.path for cell in cells}) == len(cells) == images
+    assert sum(name.startswith("H") for name in sizes) == subjects[1]
+    assert len(sizes) == sum(subjects)
+    assert min(sizes.values()) >= cohort.FEWEST
+    assert np.isfinite([cell.style.colour for cell in cells]).all()
+
+
+def test_when_a_profile_is_drawn_then_the_classes_are_of_the_real_sets_sizes():
+    for profile in settings.PROFILES.values():
+        labels = Counter(c.label for c in plan_cells(profile.subjects, profile.images, 2019))
+        assert labels["ALL"] == round(0.68 * profile.images)
+
+
 def test_when_subjects_are_compared_then_stain_differs_more_between_than_within_them():
     cells = plan_cells((28, 18), 1000, 2019)
     red = pd.Series([cell.style.colour[0] for cell in cells])
@@ -244,7 +265,7 @@ def test_when_the_seed_changes_then_the_cells_do():
 
 def test_when_killed_half_way_then_a_second_draw_ends_on_the_same_bytes(tree, tmp_path):
     root = tmp_path / "killed"
-    code = f"from helpers import synthetic as s; s.draw({str(root)!r}, (3, 3), 40, workers=1)"
+    code = f"from helpers.standin import cohort; cohort.draw({str(root)!r}, (3, 3), 40, workers=1)"
     process = subprocess.Popen([sys.executable, "-c", code])
     while len(list(tmp_path.rglob("*.bmp"))) < 5 and process.poll() is None:
         time.sleep(0.02)
@@ -280,6 +301,12 @@ def test_when_the_folder_holds_something_else_then_it_is_refused(tmp_path):
 def test_when_there_is_too_little_for_three_folds_then_it_says_so(tmp_path, subjects, images):
     with pytest.raises(ValueError, match="Received: subjects="):
         cohort.draw(tmp_path / "small", subjects, images)
+
+
+def test_when_the_disk_is_too_small_then_nothing_is_drawn(tmp_path):
+    with pytest.raises(OSError, match=r"Drawing 1,000,000,000,000 images needs .* GB free"):
+        cohort.draw(tmp_path / "huge", (3, 3), 10**12)
+    assert not list(tmp_path.rglob("*.bmp"))
 
 
 def test_when_the_label_is_unknown_then_nothing_is_drawn():

@@ -14,8 +14,7 @@ import random
 import shutil
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -68,21 +67,14 @@ def apply(image: Image.Image, operations: Sequence[Any], key: str) -> Image.Imag
     Returns:
         A Pillow image.
     """
-    with _seeded(key):
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002
+    random.seed(key)  # Augmentor draws from both generators; they are left as they were
+    np.random.seed(random.getrandbits(32))  # noqa: NPY002
+    try:
         for operation in operations:
             if random.random() < operation.probability:
                 (image,) = operation.perform_operation([image])
-    return image
-
-
-@contextmanager
-def _seeded(key: str) -> Iterator[None]:
-    """Seeds the generators that Augmentor draws from, and leaves them as they were."""
-    states = random.getstate(), np.random.get_state()  # noqa: NPY002
-    random.seed(key)
-    np.random.seed(random.getrandbits(32))  # noqa: NPY002
-    try:
-        yield
+        return image
     finally:
         random.setstate(states[0])
         np.random.set_state(states[1])  # noqa: NPY002
@@ -240,11 +232,8 @@ def prepare(split: pd.DataFrame, profile: Profile, seed: int = 1) -> pd.DataFram
     description = {
         "data": runs.table_digest(train),
         "names": [Path(path).name for path in train["path"]],
-        "total": profile.train_total,
-        "seed": seed,
-        "version": VERSION,
         "libraries": {name: version(name) for name in ("Augmentor", "numpy", "pillow")},
-    }
+    } | {"total": profile.train_total, "seed": seed, "version": VERSION}
 
     def make(folder: Path) -> None:
         drawn = augment(train, folder, profile.train_total, seed)

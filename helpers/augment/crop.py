@@ -108,15 +108,10 @@ def summarise(measured: pd.DataFrame) -> pd.DataFrame:
         (`nucleus if turned`); and the largest share of a nucleus that is cut (`worst`).
     """
     hit = measured["nucleus_cut"] > 0
-    any_cut = hit | (measured["debris_cut"] > 0)
-    columns = {
-        "cut": any_cut,
-        "debris only": any_cut & ~hit,
-        "nucleus": hit,
-        "nucleus if turned": measured["turned_cut"] > 0,
-    }
-    groups = pd.DataFrame({"side": measured["side"], **columns}).groupby("side")
-    counts = groups.sum()
-    counts.insert(0, "images", groups.size())
+    found = measured[["side"]].assign(cut=hit | (measured["debris_cut"] > 0))
+    found["debris only"], found["nucleus"] = found["cut"] & ~hit, hit
+    found["nucleus if turned"] = measured["turned_cut"] > 0
+    counts = found.groupby("side").sum()
+    counts.insert(0, "images", found.groupby("side").size())
     worst = measured["nucleus_cut"] / measured["nucleus"].clip(lower=1)
     return counts.assign(worst=worst.groupby(measured["side"]).max())

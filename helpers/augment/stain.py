@@ -1,28 +1,25 @@
-"""Stain and light of a nucleus: measured, moved to a target, shifted to another lab, jittered.
+"""Stain and light of a nucleus: measured, moved to a target, shifted to another lab.
 
 Nuclei lie on exact black, which published code takes for the darkest stain there is, since it
 expects a white background. So everything here looks at the nucleus alone, and black stays black.
 Every function of an image takes and returns uint8 pixels of shape (h, w, 3), red first.
-
-Changed copies of images, written once: what a normalisation makes of a whole table.
+`write_copies` keeps what a treatment makes of the images of a table.
 """
 
-from __future__ import annotations
-
 import hashlib
-import pickle
-import zlib
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from os import cpu_count
+from dataclasses import asdict, dataclass, is_dataclass
+from functools import partial
 from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from helpers import runs
-from helpers.data import image_files
+from helpers.data.image_files import decode, map_files, nucleus_mask
 from helpers.settings import work_dir
 
 VERSION = 1  # raise it whenever a treatment changes an image otherwise
@@ -33,20 +30,14 @@ _STRENGTH = 99  # percentile that stands for a stain's full strength, as there
 
 @dataclass(frozen=True)
 class Appearance:
-    """What the stain of some nuclei looks like: the target of a normalisation.
+    """What the stain of some nuclei looks like: the target of a normalisation."""
 
-    Args:
-        lab_mean: Mean of L*, a* and b*.
-        lab_sd: Their standard deviations.
-        stains: Optical density of the two stains in red, green and blue, each of length 1; the
-            one that takes more red comes first. Shape (2, 3).
-        strengths: Robust maximum of the concentration of each stain.
-    """
-
-    lab_mean: np.ndarray
-    lab_sd: np.ndarray
+    lab_mean: np.ndarray  # of L*, a* and b*
+    lab_sd: np.ndarray  # their standard deviations
+    # Optical density of the two stains in red, green and blue, each of length 1; the one that takes
+    # more red comes first. Shape (2, 3).
     stains: np.ndarray
-    strengths: np.ndarray
+    strengths: np.ndarray  # robust maximum of the concentration of each stain
 
 
 @dataclass(frozen=True)
@@ -60,26 +51,6 @@ class Laboratory:
 
     density: tuple[float, float, float] = (1.0, 1.0, 1.0)
     light: tuple[float, float, float] = (1.0, 1.0, 1.0)
-
-
-def nucleus_mask(image: np.ndarray) -> np.ndarray:
-    """Tells which pixels are not black background, as an array of shape (h, w)."""
-    return (image[..., 0] | image[..., 1] | image[..., 2]) > 0
-
-
-def nucleus_pixels(image: np.ndarray) -> np.ndarray:
-    """Returns the pixels that are not black background, as an array of shape (n, 3).
-
-    Raises:
-        ValueError: If the image has fewer than two such pixels.
-    """
-    pixels = image[nucleus_mask(image)]
-    if len(pixels) < 2:
-        raise ValueError(
-            "A stain can be measured on a nucleus only, and this image is black. Received: "
-            f"{len(pixels)} pixels that are not background"
-        )
-    return pixels
 
 
 def measure(images: Iterable[np.ndarray], per_image: int = 2_000, seed: int = 0) -> Appearance:
@@ -99,6 +70,17 @@ def measure(images: Iterable[np.ndarray], per_image: int = 2_000, seed: int = 0)
     stains = _find_stains(density)
     strengths = np.percentile(_concentrations(density, stains), _STRENGTH, axis=0)
     return Appearance(lab.mean(axis=0), lab.std(axis=0), stains, strengths)
+
+
+def nucleus_pixels(image: np.ndarray) -> np.ndarray:
+    """Returns the pixels that are not black background, as an array of shape (n, 3)."""
+    pixels = image[nucleus_mask(image)]
+    if len(pixels) < 2:
+        raise ValueError(
+            "A stain can be measured on a nucleus only, and this image is black. Received: "
+            f"{len(pixels)} pixels that are not background"
+        )
+    return pixels
 
 
 def optical_density(pixels: np.ndarray) -> np.ndarray:
@@ -209,26 +191,6 @@ def as_seen_in(image: np.ndarray, laboratory: Laboratory) -> np.ndarray:
     return _paint(image, seen[nucleus_pixels(image), (0, 1, 2)])
 
 
-def jitter(image: np.ndarray, amount: float = 0.1, seed: int = 0) -> np.ndarray:
-    """Shows the nucleus as a random laboratory would, for more varied training images.
-
-    Source: the idea is that of Tellez et al. 2018, IEEE TMI 37(9), 2126-2136.
-
-    Args:
-        image: The image; it decides the draw together with the seed.
-        amount: All factors of the `Laboratory` lie within 1 +- amount; 0 to 1.
-        seed: Another seed, another laboratory.
-
-    Returns:
-        The same cell, seen there.
-    """
-    if not 0 <= amount < 1:
-        raise ValueError(f"The jitter lies from 0 to below 1. Received: amount={amount!r}")
-    rng = np.random.default_rng((seed, zlib.crc32(np.ascontiguousarray(image))))
-    density, light = 1 + amount * rng.uniform(-1, 1, (2, 3))
-    return as_seen_in(image, Laboratory(tuple(density), tuple(light)))
-
-
 def _paint(image: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     """Puts new pixels on the nucleus; none becomes black, or it would turn into background."""
     painted = np.zeros_like(image)
@@ -241,47 +203,63 @@ def write_copies(
 ) -> pd.DataFrame:
     """Writes a changed copy of every image below the work folder, once.
 
+    They are found again by what the transform does: its own code, defaults, arguments and what it
+    takes from a function around it. What it calls or reads by a global name is not looked at, so
+    after a change there, give it another argument, or delete the folder `stain`.
+
     Args:
         table: One row per image, with `path`.
-        transform: What to do with an image: a function of a module, or `functools.partial` of one.
+        transform: What to do with an image: a function, or `functools.partial` of one, with
+            arguments of plain values, arrays, dataclasses and functions.
 
     Returns:
         The table with the paths of the copies. Digests of the originals are left out.
 
     Raises:
-        ValueError: If the transform is a lambda or a nested function, which have no name to be
-            found again by.
+        ValueError: If the transform or an argument is something else.
     """
-    description = {
-        "images": runs.table_digest(table[table.columns.intersection(["path", "sha256"])]),
-        "transform": _digest(transform),
-        "version": VERSION,
-    }
-    names = [f"{n:05}_{Path(path).stem}.png" for n, path in enumerate(table["path"])]
+    images = runs.table_digest(table[table.columns.intersection(["path", "sha256"])])
+    description = {"images": images, "transform": _identify(transform), "version": VERSION}
+    paths = table["path"].unique()
+    names = {path: f"{n:05}_{Path(path).stem}.png" for n, path in enumerate(paths)}
 
     def make(folder: Path) -> None:
-        jobs = [(path, folder / name) for path, name in zip(table["path"], names, strict=True)]
-        missing = [job for job in jobs if not job[1].exists()]
-        with ThreadPoolExecutor(cpu_count()) as pool:
-            list(pool.map(lambda job: _write(job[0], job[1], transform), missing))
+        def write(data: bytes, path: str) -> None:
+            image = Image.fromarray(transform(decode(data, path)))
+            runs.write_atomic(folder / names[path], partial(image.save, compress_level=1))
+
+        list(map_files(write, [path for path in paths if not (folder / names[path]).exists()]))
 
     folder = runs.make_once(work_dir() / "stain", description, make)
     copies = table.drop(columns=["sha256", "pixels"], errors="ignore")
-    return copies.assign(path=[str(folder / name) for name in names])
+    return copies.assign(path=[str(folder / names[path]) for path in table["path"]])
 
 
-def _digest(transform: Callable) -> str:
-    try:
-        return hashlib.sha256(pickle.dumps(transform)).hexdigest()
-    except (pickle.PicklingError, AttributeError) as error:
+def _identify(value: Any) -> Any:
+    """Returns what a function does, or what an argument of it holds, as plain values."""
+    parts: list[Any]
+    if isinstance(value, FunctionType):
+        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        others = [content for content in cells if content is not value]  # it may call itself
+        parts = [value.__code__, value.__defaults__, value.__kwdefaults__, others]
+    elif isinstance(value, CodeType):  # not the source: two lambdas on one line have the same
+        parts = [value.co_code, value.co_exceptiontable, value.co_names, value.co_consts]
+    elif isinstance(value, partial):
+        parts = [value.func, value.args, value.keywords]
+    elif isinstance(value, list | tuple):
+        parts = list(value)
+    elif isinstance(value, dict | set | frozenset):
+        parts = sorted(value.items() if isinstance(value, dict) else value, key=repr)
+    elif is_dataclass(value) and not isinstance(value, type):
+        parts = list(asdict(value).items())
+    elif isinstance(value, np.ndarray | np.generic) and not value.dtype.hasobject:
+        parts = [value.dtype.str, value.shape, value.tobytes()]
+    elif isinstance(value, str | bytes | int | float | complex | None) or value is ...:
+        return [type(value).__name__, hashlib.sha256(repr(value).encode()).hexdigest()]
+    else:
         raise ValueError(
-            "A transform is a function of a module, or functools.partial of one, so that its "
-            f"copies can be found again. Received: {transform!r}"
-        ) from error
-
-
-def _write(path: str, copy: Path, transform: Callable[[np.ndarray], np.ndarray]) -> None:
-    from PIL import Image
-
-    image = Image.fromarray(transform(image_files.read_image(path)))
-    runs.write_atomic(copy, lambda partial: image.save(partial, compress_level=1))
+            "A transform is a function written in Python, or functools.partial of one, with plain "
+            "values, arrays, dataclasses and functions as arguments: wrap anything else in such a "
+            f"function. Received: {value!r}"
+        )
+    return [type(value).__name__, *map(_identify, parts)]

@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from joblib import Parallel, delayed
 from scipy.stats import norm
 
@@ -106,13 +105,17 @@ def draw(
     root = Path(root).expanduser().resolve()
     marker = {"version": VERSION, "seed": seed, "subjects": list(subjects), "images": images}
     root.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(root.with_name(f".{root.name}.lock")):
+    with runs.lock(root.with_name(f".{root.name}.lock")):
         if not _is_drawn(root, marker):
             partial = root.with_name(f".{root.name}.{runs.key_of(marker)}.partial")
+            missing = images - len(list(partial.rglob("*.bmp")))
+            runs.check_disk(partial, missing * BYTES, f"Drawing {images:,} images")
             cells = plan_cells(subjects, images, seed)
-            _write_missing(cells, partial, workers or min(os.cpu_count() or 1, images // 100) or 1)
-            facts = marker | _counts(cells)
-            (partial / cnmc.MARKER).write_text(json.dumps(facts, indent=1) + "\n")
+            _write_missing(cells, partial, workers)
+            for label in cnmc.CLASSES:
+                marker[label] = sum(cell.label == label for cell in cells)
+            marker["duplicates"] = len(cells) - len({cell.key for cell in cells})
+            (partial / cnmc.MARKER).write_text(json.dumps(marker | {"side": SIDE}, indent=1) + "\n")
             if root.exists():
                 root.rmdir()
             partial.rename(root)
@@ -140,11 +143,11 @@ def _is_drawn(root: Path, marker: dict) -> bool:
     )
 
 
-def _write_missing(cells: list[Cell], tree: Path, workers: int) -> None:
+def _write_missing(cells: list[Cell], tree: Path, workers: int | None) -> None:
     missing = [cell for cell in cells if not (tree / cell.path).exists()]
-    runs.check_disk(tree.parent, len(missing) * BYTES, f"Drawing {len(missing):,} images")
     for folder in {(tree / cell.path).parent for cell in cells}:
         folder.mkdir(parents=True, exist_ok=True)
+    workers = workers or min(os.cpu_count() or 1, len(missing) // 100) or 1
     jobs = [delayed(_write)(cell, tree / cell.path) for cell in missing]
     Parallel(n_jobs=workers, batch_size=CHUNK)(jobs)
 
@@ -153,12 +156,6 @@ def _write(cell: Cell, path: Path) -> None:
     image = draw_nucleus(np.random.default_rng(cell.key), cell.label, cell.style)
     data = image_files.to_bmp(image)
     runs.write_atomic(path, lambda partial: partial.write_bytes(data))
-
-
-def _counts(cells: list[Cell]) -> dict:
-    by_label = {label: sum(cell.label == label for cell in cells) for label in cnmc.CLASSES}
-    duplicates = len(cells) - len({cell.key for cell in cells})
-    return by_label | {"duplicates": duplicates, "side": SIDE}
 
 
 def plan_cells(subjects: tuple[int, int], images: int, seed: int) -> list[Cell]:

@@ -10,6 +10,7 @@ Fourier transform.
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import Generator
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
@@ -62,7 +63,7 @@ class Style:
     debris: float = 0.15  # probability that a nucleus carries some
 
 
-def draw_nucleus(rng: np.random.Generator, label: str, style: Style | None = None) -> np.ndarray:
+def draw_nucleus(rng: Generator, label: str, style: Style | None = None) -> np.ndarray:
     """Draws one nucleus on black.
 
     Args:
@@ -96,10 +97,12 @@ def draw_nucleus(rng: np.random.Generator, label: str, style: Style | None = Non
     return _place(rng, colour, mask, corner)
 
 
-def _draw_body(rng: np.random.Generator, kind: Kind, style: Style) -> np.ndarray:
+def _draw_body(rng: Generator, kind: Kind, style: Style) -> np.ndarray:
     """Draws the outline: an ellipse with waves, at times dented or frayed."""
     area = kind.area + kind.area_habit * style.size + kind.area_cell * rng.standard_normal()
-    radius = _ellipse(rng) * (1.0 + _waves(rng, kind.lobes))
+    radius = _ellipse(rng)
+    waves = kind.lobes * rng.lognormal(0.0, 0.35)
+    radius *= 1.0 + (_wiggle(rng, waves, 3, 7) + _wiggle(rng, 0.22 * waves, 8, 30))
     if rng.random() < kind.dent:
         radius *= 1.0 - _bump(rng, rng.uniform(0.05, 0.20), rng.uniform(0.08, 0.30))
     if rng.random() < 0.10:  # a ragged stretch, where the segmentation frayed
@@ -112,19 +115,14 @@ def _draw_body(rng: np.random.Generator, kind: Kind, style: Style) -> np.ndarray
     return points - points.mean(axis=0)
 
 
-def _ellipse(rng: np.random.Generator) -> np.ndarray:
+def _ellipse(rng: Generator) -> np.ndarray:
     eccentricity = np.clip(rng.normal(0.49, 0.13), 0.1, 0.8)
     flattening = np.sqrt(1.0 - eccentricity**2)
     turned = ANGLES - rng.uniform(0.0, np.pi)
     return 1.0 / np.hypot(np.cos(turned), np.sin(turned) / flattening)
 
 
-def _waves(rng: np.random.Generator, lobes: float) -> np.ndarray:
-    height = lobes * rng.lognormal(0.0, 0.35)
-    return _wiggle(rng, height, 3, 7) + _wiggle(rng, 0.22 * height, 8, 30)
-
-
-def _wiggle(rng: np.random.Generator, height: float, low: int, high: int) -> np.ndarray:
+def _wiggle(rng: Generator, height: float, low: int, high: int) -> np.ndarray:
     """Returns a random wave of the given standard deviation between two frequencies."""
     k = np.arange(low, high + 1)
     amplitude = rng.standard_normal(k.size) / k
@@ -133,12 +131,12 @@ def _wiggle(rng: np.random.Generator, height: float, low: int, high: int) -> np.
     return height * wave / np.sqrt((1.0 / k**2).sum() / 2)
 
 
-def _bump(rng: np.random.Generator, height: float, width: float) -> np.ndarray:
+def _bump(rng: Generator, height: float, width: float) -> np.ndarray:
     away = np.angle(np.exp(1j * (ANGLES - rng.uniform(0.0, 2 * np.pi))))
     return height * np.exp(-0.5 * (away / width) ** 2)
 
 
-def _draw_debris(rng: np.random.Generator, body: np.ndarray) -> np.ndarray:
+def _draw_debris(rng: Generator, body: np.ndarray) -> np.ndarray:
     """Draws a tail of cytoplasm or the arc of a red cell that starts at an outline."""
     start = body[rng.integers(len(body))]
     length, bend = rng.uniform(25, 85), rng.normal(0.0, 1.2)
@@ -151,10 +149,8 @@ def _draw_debris(rng: np.random.Generator, body: np.ndarray) -> np.ndarray:
     return np.vstack([spine + side, (spine - side)[::-1]])
 
 
-def _rasterise(
-    body: np.ndarray, debris: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fills an outline, with its debris if any, in the smallest window that holds them.
+def _rasterise(body: np.ndarray, debris: np.ndarray | None) -> tuple[np.ndarray, ...]:
+    """Fills an outline, and its debris if any, in the smallest window that holds them.
 
     Returns the mask of the nucleus, the mask of everything (one component, no holes), and the
     window's left and top from the centre of the image.
@@ -177,7 +173,7 @@ def _fill(shapes: list[np.ndarray], corner: np.ndarray, end: np.ndarray) -> np.n
     return np.asarray(canvas) > 0
 
 
-def _chromatin(rng: np.random.Generator, nucleus: np.ndarray, kind: Kind) -> np.ndarray:
+def _chromatin(rng: Generator, nucleus: np.ndarray, kind: Kind) -> np.ndarray:
     """Returns the chromatin field: mean 0, and standard deviation 1 before the nucleoli."""
     grain = kind.grain * rng.lognormal(0.0, 0.15)
     strands = np.float32(np.clip(kind.strands + rng.normal(0.0, 0.2), 0.0, 1.0))
@@ -191,7 +187,7 @@ def _chromatin(rng: np.random.Generator, nucleus: np.ndarray, kind: Kind) -> np.
     return field - field[nucleus].mean()
 
 
-def _field(rng: np.random.Generator, shape: tuple[int, ...], width: float) -> np.ndarray:
+def _field(rng: Generator, shape: tuple[int, ...], width: float) -> np.ndarray:
     """Returns a smooth random field of variance 1: Gaussian bumps of that width (px) on a grid."""
     rows, columns = (_bumps(length, width) for length in shape)
     heights = rng.standard_normal((columns.shape[1], rows.shape[1]), dtype=np.float32)
@@ -206,7 +202,7 @@ def _bumps(length: int, width: float) -> np.ndarray:
     return bumps / np.sqrt((bumps**2).sum(axis=1, keepdims=True))
 
 
-def _add_nucleolus(rng: np.random.Generator, field: np.ndarray) -> None:
+def _add_nucleolus(rng: Generator, field: np.ndarray) -> None:
     """Adds a pale round body with a faint darker seam, somewhere in the middle of the nucleus."""
     away = 0.25 * min(field.shape) * np.sqrt(rng.random())
     turn, radius, strength = rng.uniform(0, 2 * np.pi), rng.uniform(9, 17), rng.uniform(1.0, 2.2)
@@ -220,7 +216,7 @@ def _add_nucleolus(rng: np.random.Generator, field: np.ndarray) -> None:
     field[window] += strength * np.exp(-(distance**3)) - 0.4 * seam
 
 
-def _colour(rng: np.random.Generator, chromatin: np.ndarray, style: Style) -> np.ndarray:
+def _colour(rng: Generator, chromatin: np.ndarray, style: Style) -> np.ndarray:
     colour = np.empty((*chromatin.shape, 3), np.float32)
     for channel, mean in enumerate(style.colour):
         shared = CHROMATIN_SHARED[channel]
@@ -236,9 +232,7 @@ def _illumination(shape: tuple[int, ...], corner: np.ndarray, style: Style) -> n
     return light.astype(np.float32)[..., None]
 
 
-def _add_edge(
-    rng: np.random.Generator, colour: np.ndarray, mask: np.ndarray, style: Style
-) -> np.ndarray:
+def _add_edge(rng: Generator, colour: np.ndarray, mask: np.ndarray, style: Style) -> np.ndarray:
     """Adds the bright rim, stronger here and weaker there, and darkens the outermost pixel."""
     depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1, None].astype(np.float32)
     strength = np.clip(0.95 + 0.25 * _field(rng, mask.shape, 30.0), 0.2, 1.5)[..., None]
@@ -250,9 +244,7 @@ def _add_edge(
     return np.where(depth <= 1.0, dark, edged)
 
 
-def _place(
-    rng: np.random.Generator, colour: np.ndarray, mask: np.ndarray, corner: np.ndarray
-) -> np.ndarray:
+def _place(rng: Generator, colour: np.ndarray, mask: np.ndarray, corner: np.ndarray) -> np.ndarray:
     """Puts the nucleus near the middle of a black image."""
     room = SIDE - np.array(mask.shape[::-1])
     drift = np.round(rng.normal(0.0, 2.5, 2)).astype(int)
