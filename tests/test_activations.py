@@ -1,7 +1,5 @@
 """Activations and Grad-CAM of every kind of model, against values worked by hand."""
 
-from __future__ import annotations
-
 import weakref
 
 import keras
@@ -77,6 +75,36 @@ def test_when_a_model_is_nested_then_its_layers_carry_its_name():
     assert names == ["base/conv1", "base/pool", "base/conv2", "base/relu2", "mean", "end"]
 
 
+def added_one_by_one() -> keras.Model:
+    keras.utils.set_random_seed(3)
+    model = keras.Sequential([keras.Input((16, 16, 3))])
+    for layer in stack():
+        model.add(layer)
+    return model
+
+
+def scaled_by_hand() -> keras.Model:
+    """As in many a tutorial: bare arithmetic before a model inside, and after it."""
+    keras.utils.set_random_seed(3)
+    inner = keras.Sequential([keras.Input((16, 16, 3)), *stack()[:4]], name="base")
+    start = keras.Input((16, 16, 3))
+    end = inner(start / 2.0 - 1.0) * 3.0
+    for layer in stack()[4:]:
+        end = layer(end)
+    return keras.Model(start, end)
+
+
+@pytest.mark.parametrize("make", [added_one_by_one, scaled_by_hand])
+def test_when_a_model_was_put_together_otherwise_then_it_is_followed_all_the_same(make):
+    model = make()
+    table = activations.layer_table(model)
+    assert table["parameters"].sum() == model.count_params()
+    answers = activations.activations(model, IMAGES, [table["layer"].iloc[-1]])
+    np.testing.assert_allclose(answers.popitem()[1], model(IMAGES), rtol=1e-5)
+    assert gradcam.grad_cam(model, IMAGES).any()
+    assert gradcam.sanity(model, IMAGES, [0])["similarity"].tolist() == pytest.approx([1.0] * 5)
+
+
 def test_when_a_model_is_loaded_again_then_it_answers_the_same(model, tmp_path):
     model.save(tmp_path / "m.keras")
     again = keras.saving.load_model(tmp_path / "m.keras", compile=False)
@@ -140,13 +168,17 @@ def test_when_many_batches_pass_then_no_more_than_two_are_held_at_a_time(model):
     assert most <= 2
 
 
-def test_when_many_images_are_mapped_then_the_network_sees_a_few_at_a_time(model, monkeypatch):
-    sizes, work = [], gradcam._coarse_maps
-    monkeypatch.setattr(
-        gradcam, "_coarse_maps", lambda net, part, n: sizes.append(len(part)) or work(net, part, n)
-    )
+def test_when_many_images_are_mapped_then_the_network_sees_a_few_at_a_time():
+    seen = []
+
+    class Count(L.Layer):
+        def call(self, x):
+            seen.extend([x.shape[0]] if x.shape[0] else [])  # none while the graph is drawn up
+            return x
+
+    model = keras.Sequential([keras.Input((16, 16, 3)), Count(), *stack()])
     maps = gradcam.grad_cam(model, np.concatenate([IMAGES] * 8))
-    assert (len(maps), sum(sizes), max(sizes)) == (40, 40, gradcam.BATCH)
+    assert (len(maps), sum(seen), max(seen)) == (40, 40, gradcam.BATCH)
 
 
 def test_when_there_is_no_rectified_layer_or_no_image_then_it_says_so(model):
@@ -163,18 +195,12 @@ def test_when_a_model_cannot_be_followed_then_it_says_what_to_do():
             return x
 
     with pytest.raises(ValueError, match="Received: Own"):
-        activations.trace(Own())
+        activations.layer_table(Own())
 
 
 def test_when_a_layer_is_unknown_then_the_known_ones_are_named(model):
     with pytest.raises(KeyError, match=r"mean, end\. Received: 'nope'"):
         activations.activations(model, IMAGES, ["nope"])
-
-
-def test_when_asked_for_filters_then_they_are_the_first_kernel(model):
-    filters = activations.first_filters(model)
-    assert filters.shape == (3, 3, 3, 4)
-    assert np.array_equal(filters, model.get_weights()[0])
 
 
 def two_channels(bias: float = 0.0) -> keras.Model:
@@ -235,6 +261,95 @@ def test_when_the_last_maps_are_tiny_then_earlier_ones_are_looked_at():
     assert gradcam.last_map(model, side=7) == "conv1"  # 16, 8, 4 and 2 px
     assert gradcam.last_map(model, side=1) == "conv3"
     assert gradcam.last_map(model, side=99) == "conv0"
+
+
+NETWORKS = {
+    "resnet50": keras.applications.ResNet50,
+    "inception_v3": keras.applications.InceptionV3,
+    "densenet121": keras.applications.DenseNet121,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "side", "where"),
+    [
+        ("resnet50", 224, 7, "conv5_block3_out"),  # 7 px: the ReLU after the last sum
+        ("resnet50", 64, 7, "conv3_block4_out"),  # 32, 16, 8, 4, 2 px
+        ("resnet50", 64, 2, "conv5_block3_out"),
+        ("inception_v3", 299, 7, "mixed10"),  # 8 px: the last four branches side by side
+        ("inception_v3", 107, 2, "mixed10"),
+        ("inception_v3", 75, 2, "mixed7"),  # 3 px; mixed8 and what follows have one
+        ("densenet121", 224, 7, "relu"),  # after the last concatenation and its normalisation
+        ("densenet121", 64, 7, "pool3_conv"),  # 16, 8 px, where a pooling follows: 4, 2 px
+    ],
+)
+def test_when_a_network_branches_then_the_map_is_where_all_branches_have_met(
+    name, size, side, where
+):
+    base = NETWORKS[name](include_top=False, weights=None, input_shape=(size, size, 3))
+    assert gradcam.last_map(base, side) == where
+    start = keras.Input((size, size, 3))
+    end = L.Dense(2, activation="softmax")(L.GlobalAveragePooling2D()(base(start)))
+    assert gradcam.last_map(keras.Model(start, end), side) == f"{base.name}/{where}"
+
+
+def convnext_like() -> keras.Model:
+    """Two blocks that add to what came in: a wide depthwise window, then dense layers in place."""
+    start = keras.Input((32, 32, 3))
+    x = L.Conv2D(8, 4, strides=4, name="stem")(start)
+    for n in (1, 2):
+        y = L.DepthwiseConv2D(7, padding="same", name=f"wide{n}")(x)
+        y = L.Dense(16, activation="gelu", name=f"grow{n}")(L.LayerNormalization()(y))
+        x = L.Add(name=f"sum{n}")([L.Dense(8, name=f"shrink{n}")(y), x])
+    end = L.LayerNormalization()(L.GlobalAveragePooling2D()(x))
+    return keras.Model(start, L.Dense(2, activation="softmax")(end))
+
+
+def separable() -> keras.Model:
+    sizes = [
+        L.SeparableConv2D(4, 3, padding="same", activation="relu", name=f"s{n}") for n in (1, 2)
+    ]
+    middle = [
+        sizes[0],
+        L.MaxPooling2D(),
+        sizes[1],
+        L.BatchNormalization(name="end"),
+        L.Dropout(0.5),
+    ]
+    return keras.Sequential(
+        [keras.Input((16, 16, 3)), *middle, L.Flatten(), L.Dense(2, activation="softmax")]
+    )
+
+
+def bottleneck() -> keras.Model:
+    """Two branches of unequal length and their product, as in squeeze and excitation."""
+    start = keras.Input((16, 16, 3))
+    x = L.Conv2D(4, 3, padding="same", name="first")(start)
+    means = L.GlobalAveragePooling2D(keepdims=True)(x)
+    gate = L.Conv2D(4, 1, activation="sigmoid", name="gate")(L.Conv2D(1, 1)(means))
+    x = L.Multiply(name="gated")([x, gate])
+    narrow = L.Conv2D(8, 1, name="head")(L.GlobalAveragePooling2D(keepdims=True)(x))
+    return keras.Model(start, L.Dense(2, activation="softmax")(L.Flatten()(narrow)))
+
+
+@pytest.mark.parametrize(
+    ("make", "where"), [(convnext_like, "sum2"), (separable, "end"), (bottleneck, "gated")]
+)
+def test_when_blocks_are_of_another_kind_then_the_map_is_after_the_last(make, where):
+    keras.utils.set_random_seed(0)
+    model = make()
+    assert gradcam.last_map(model) == where
+    images = np.random.default_rng(0).uniform(0, 1, (2, *model.input_shape[1:]))
+    assert gradcam.grad_cam(model, images).shape == images.shape[:3]
+
+
+def test_when_branches_never_meet_in_maps_then_a_layer_must_be_named():
+    start = keras.Input((8, 8, 3))
+    two = [L.Flatten()(L.Conv2D(2, 3, name=name)(start)) for name in ("left", "right")]
+    model = keras.Model(start, L.Dense(2, activation="softmax")(L.Concatenate()(two)))
+    with pytest.raises(ValueError, match="name a layer"):
+        gradcam.grad_cam(model, IMAGES[:, :8, :8])
+    assert gradcam.grad_cam(model, IMAGES[:, :8, :8], layer="left").shape == (5, 8, 8)
 
 
 def test_when_weights_are_shuffled_then_the_copy_differs_from_the_top_down(model):

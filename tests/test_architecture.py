@@ -1,7 +1,5 @@
 """Sizes, receptive fields and memory of networks, against counts from papers and by hand."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest
@@ -65,6 +63,29 @@ def test_when_networks_branch_then_blocks_still_hold_everything(name, convolutio
     assert table.query("kind == 'convolution'")["layers"].sum() == convolutions
     assert table["side"].is_monotonic_decreasing
     assert architecture.describe(model)["receptive_field"].max() == 75
+
+
+def separable() -> keras.Model:
+    first = keras.Input((16, 16, 3))
+    x = LAYERS.SeparableConv2D(8, 5, padding="same", name="both")(first)
+    x = LAYERS.MaxPooling2D(name="pool")(x)
+    x = LAYERS.DepthwiseConv2D(3, padding="same", name="deep")(x)
+    return keras.Model(first, LAYERS.Dense(2)(LAYERS.GlobalAveragePooling2D()(x)))
+
+
+def test_when_convolutions_are_separable_then_they_are_convolutions_too():
+    table = architecture.describe(separable()).set_index("layer")
+    assert table["receptive_field"][["both", "pool", "deep"]].tolist() == [5, 6, 10]
+    blocks = architecture.blocks(separable())
+    assert blocks["side"].tolist() == [16, 16, 8, 1]
+    assert blocks["parameters"].sum() == separable().count_params()
+
+
+def test_when_multiplications_are_counted_then_they_are_those_of_each_output_by_hand():
+    each = 16 * 16 * (5 * 5 * 3 + 3 * 8) + 8 * 8 * (3 * 3 * 8)
+    assert architecture.multiplications(separable()) == each
+    vgg16 = keras.applications.VGG16(weights=None, include_top=False, input_shape=(224, 224, 3))
+    assert architecture.multiplications(vgg16) == pytest.approx(15.35e9, rel=0.001)
 
 
 def test_when_memory_is_estimated_then_it_is_the_sum_by_hand():

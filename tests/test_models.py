@@ -1,12 +1,16 @@
 """The five networks: counted by hand, compared with Keras' own, frozen where they must be."""
 
-from __future__ import annotations
-
+import errno
 import hashlib
 import random
+import socket
+import ssl
 import time
 import urllib.error
 import urllib.request
+import warnings
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 
 import keras
 import numpy as np
@@ -25,18 +29,25 @@ PEERS = {
 }
 
 
+REAL_URLOPEN = urllib.request.urlopen
+
+
 @pytest.fixture(autouse=True)
 def _offline(monkeypatch, tmp_path):
     """No network, and no files but those of the test."""
-
-    def refuse(*_, **__):
-        raise urllib.error.URLError("no network")
-
-    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+    refuse_all(monkeypatch, socket.gaierror(-2, "Name or service not known"))
+    (tmp_path / "keras").mkdir()
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setenv("CNMC_WORK", str(tmp_path / "work"))
     weights._is_online.cache_clear()
     weights._download.cache_clear()
+
+
+def refuse_all(monkeypatch, reason: Exception) -> None:
+    def refuse(*_, **__):
+        raise urllib.error.URLError(reason)
+
+    monkeypatch.setattr(urllib.request, "urlopen", refuse)
 
 
 @pytest.fixture(scope="module")
@@ -95,9 +106,8 @@ def test_when_the_proposed_network_is_counted_by_hand_then_the_sum_is_the_same()
 def test_when_alexnet_is_counted_by_hand_then_the_sum_is_the_same():
     convolutions = 34_944 + 614_656 + 885_120 + 1_327_488 + 884_992
     dense = 6 * 6 * 256 * 4096 + 4096 + 4096 * 4096 + 4096 + 4096 * 2 + 2
-    assert registry.build("alexnet", 227, normalise=False).count_params() == convolutions + dense
-    both = [registry.build("alexnet", 67, normalise=n).count_params() for n in (False, True)]
-    assert both[1] - both[0] == 4 * (96 + 256)
+    normalised = 4 * (96 + 256)
+    assert registry.build("alexnet", 227).count_params() == convolutions + dense + normalised
 
 
 @pytest.mark.parametrize(
@@ -252,7 +262,7 @@ def test_when_there_is_no_network_then_notes_say_what_is_used_instead():
         "proposed_cnn": "trained from scratch",
     }
     for name, note in expected.items():
-        assert registry._source(registry.MODELS[name], "auto").note.startswith(note)
+        assert weights.find(name, registry.MODELS[name].published, "auto").note.startswith(note)
 
 
 def test_when_the_server_does_not_answer_then_it_is_asked_once_and_not_waited_for(monkeypatch):
@@ -271,47 +281,131 @@ def test_when_the_server_does_not_answer_then_it_is_asked_once_and_not_waited_fo
     assert len(asked) <= 1
 
 
-class _Server:
-    """Answers with some bytes, and counts how often."""
-
-    def __init__(self, content: bytes):
-        self.content, self.asked, self.status = content, 0, 200
-
-    def __call__(self, *_, **__):
-        self.asked += 1
-        self.rest = self.content
-        return self
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        return None
-
-    def read(self, *_):
-        rest, self.rest = self.rest, b""
-        return rest
+WHOLE = b"whole weights"
+PUBLISHED = weights.Published("x/file", hashlib.md5(WHOLE).hexdigest())
+NAME = "file_weights_tf_dim_ordering_tf_kernels_notop.h5"
 
 
-@pytest.mark.parametrize("sent", [b"whole", b"dam"])
-def test_when_weights_are_downloaded_then_only_whole_files_are_kept(monkeypatch, tmp_path, sent):
-    server = _Server(sent)
-    monkeypatch.setattr(urllib.request, "urlopen", server)
-    published = weights.Published("x/file.h5", hashlib.md5(b"whole").hexdigest(), bgr=False)
-    found = [weights.find("resnet50", published, "imagenet") for _ in range(2)]
-    assert found[0] == found[1]
-    assert found[0].pretrained == (sent == b"whole")
-    assert server.asked == 2  # whether it is there, then for the file: not again
-    kept = [path.name for path in (tmp_path / "keras/models").iterdir()]
-    assert kept == (["file.h5"] if sent == b"whole" else [])
+class Server(HTTPServer):
+    """Answers on this machine with a status and some bytes, and counts how often it was asked."""
+
+    def __init__(self, status: int, content: bytes, promised: int):
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.status, self.content, self.promised = status, content, promised
+        self.asked: list[str] = []
 
 
-def test_when_the_cache_of_keras_is_damaged_then_it_is_not_used(tmp_path):
-    spec = registry.MODELS["resnet50"]
-    file = tmp_path / "keras/models" / spec.published.place.rpartition("/")[2]
-    file.parent.mkdir(parents=True)
-    file.write_bytes(b"half")
-    assert not registry._source(spec, "imagenet").pretrained
+class Answer(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.asked.append(self.command)
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", str(self.server.promised))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(self.server.content)
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def log_message(self, *_):
+        """Says nothing."""
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    """Starts a server in the place of the one that publishes the weights."""
+    servers = []
+
+    def start(status: int = 200, content: bytes = WHOLE, promised: int | None = None) -> Server:
+        server = Server(status, content, len(content) if promised is None else promised)
+        servers.append(server)
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(urllib.request, "urlopen", REAL_URLOPEN)
+        monkeypatch.setattr(weights, "_HOST", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        return server
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def _find(wanted: str = "imagenet") -> weights.Source:
+    return weights.find("resnet50", PUBLISHED, wanted)
+
+
+def test_when_weights_are_downloaded_then_they_are_kept_and_asked_for_once(serve, tmp_path):
+    server = serve()
+    first, second = _find(), _find()
+    assert first == second
+    assert first.path == tmp_path / "keras/models" / NAME
+    assert first.path.read_bytes() == WHOLE
+    assert server.asked == ["HEAD", "GET"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "cause"),
+    [
+        ({"status": 403, "content": b""}, "403 -- Forbidden"),
+        ({"status": 407, "content": b""}, "407 -- Proxy Authentication Required"),
+        ({"content": b"<html>Please log in</html>"}, "hash does not match"),
+        ({"content": WHOLE[:5], "promised": len(WHOLE)}, "got only 5 out of 13 bytes"),
+    ],
+)
+def test_when_a_download_goes_wrong_then_one_warning_says_why(serve, tmp_path, answer, cause):
+    server = serve(**answer)
+    with pytest.warns(UserWarning, match=cause) as said:
+        found = [_find(), _find()]
+    assert [source.note for source in found] == ["random weights: not a transfer result"] * 2
+    assert len(said) == 1
+    assert "\n" not in str(said[0].message)
+    assert server.asked.count("GET") == 1
+    assert not list((tmp_path / "keras/models").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("reason", "cause"),
+    [
+        (ssl.SSLCertVerificationError(1, "certificate verify failed"), "certificate verify"),
+        (OSError("Tunnel connection failed: 403 Forbidden"), "Tunnel connection failed"),
+    ],
+)
+def test_when_the_way_to_the_server_is_barred_then_a_warning_says_why(monkeypatch, reason, cause):
+    refuse_all(monkeypatch, reason)
+    with pytest.warns(UserWarning, match=cause):
+        assert not _find().pretrained
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        socket.gaierror(-3, "Temporary failure in name resolution"),
+        ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"),
+        OSError(errno.ENETUNREACH, "Network is unreachable"),
+        TimeoutError("timed out"),
+    ],
+)
+def test_when_there_is_no_network_then_nothing_is_said(monkeypatch, reason):
+    refuse_all(monkeypatch, reason)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not _find().pretrained
+
+
+@pytest.mark.parametrize("online", [False, True])
+def test_when_the_cache_of_keras_is_damaged_then_it_is_not_used(serve, tmp_path, online):
+    (tmp_path / "keras/models").mkdir()
+    (tmp_path / "keras/models" / NAME).write_bytes(b"half")
+    if online:
+        serve()
+    assert _find().pretrained == online
+
+
+def test_when_the_cache_of_keras_is_whole_then_no_network_is_needed(tmp_path):
+    (tmp_path / "keras/models").mkdir()
+    assert not _find().pretrained
+    (tmp_path / "keras/models" / NAME).write_bytes(WHOLE)
+    assert _find().note == "ImageNet weights as Keras publishes them"
 
 
 def test_when_a_local_file_is_there_then_it_comes_first_and_the_key_knows_it(tmp_path, built):
@@ -354,6 +448,10 @@ def test_when_a_sixth_network_is_registered_then_it_is_built_like_the_others(mon
         (lambda: registry.build("proposed_cnn", 0), "image_size=0"),
         (lambda: registry.build("proposed_cnn", 32, order="bn"), "order='bn'"),
         (lambda: registry.build("proposed_cnn", 32, convs_per_block=(14,)), r"\(14,\)"),
+        (
+            lambda: registry.build("proposed_cnn", 32, filters=(), convs_per_block=()),
+            r"filters=\(\)",
+        ),
         (lambda: registry.build("vgg16", 32, preprocessing="x", weights=None), "preprocessing='x'"),
         (lambda: registry.build("resnet50", 32, weights="hed"), "weights='hed' for resnet50"),
         (lambda: registry.set_trainable(keras.Sequential(), "tail"), "'tail'"),

@@ -1,21 +1,18 @@
-"""What the layers of a network answer to an image: activations, dead channels, filters, Grad-CAM.
+"""What the layers of a network answer to an image: activations, zeros, dead channels.
 
 Works on every Sequential or functional Keras model, flat or nested, fresh or loaded from a file.
 Whatever can be reduced is reduced inside the network's own graph, batch by batch, so that memory
 grows with the batch and not with the number of images.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
 from keras import ops
-
-Batches = Iterable[np.ndarray | tuple]
 
 
 @dataclass(frozen=True)
@@ -25,13 +22,13 @@ class Stop:
     Args:
         name: Name of the layer; inside a nested model with the model's name before a slash.
         layer: The layer.
-        input: What it receives, as a symbolic tensor.
+        inputs: What it receives, as symbolic tensors.
         output: What it answers, as a symbolic tensor.
     """
 
     name: str
     layer: keras.layers.Layer
-    input: keras.KerasTensor
+    inputs: list[keras.KerasTensor]
     output: keras.KerasTensor
 
     @property
@@ -40,40 +37,24 @@ class Stop:
         ends_in = getattr(self.layer, "activation", None)
         return isinstance(self.layer, keras.layers.ReLU) or ends_in is keras.activations.relu
 
-
-@dataclass(frozen=True)
-class Route:
-    """All stops of a network in the order of the data, nested models opened.
-
-    Args:
-        inputs: The symbolic input.
-        stops: One per layer.
-    """
-
-    inputs: keras.KerasTensor
-    stops: tuple[Stop, ...]
-
-    def find(self, name: str) -> Stop:
-        """Returns the stop of that name.
-
-        Raises:
-            KeyError: If there is none.
-        """
-        for stop in self.stops:
-            if stop.name == name:
-                return stop
-        known = ", ".join(stop.name for stop in self.stops)
-        raise KeyError(f"The network has no such layer. It has {known}. Received: {name!r}")
+    @property
+    def weights(self) -> list[keras.Variable]:
+        """The weights of the layer; a bare operation, such as a division, has none."""
+        return getattr(self.layer, "weights", [])
 
 
-def trace(model: keras.Model) -> Route:
-    """Follows the data through a network, into its nested models, too.
+def trace(
+    model: keras.Model, image: keras.KerasTensor | None = None, prefix: str = ""
+) -> list[Stop]:
+    """Follows an image through a network, into its nested models, too.
 
     Args:
         model: A built Sequential or functional model with one input.
+        image: The symbolic image to begin with; by default the model's own input.
+        prefix: What the names of the layers begin with.
 
     Returns:
-        Its route; the layers are those of the model itself, with its weights.
+        One stop per layer, in the order of the data; the layers are those of the model itself.
 
     Raises:
         ValueError: If the model cannot be followed: subclassed, not built, or several inputs.
@@ -85,54 +66,50 @@ def trace(model: keras.Model) -> Route:
         )
     stops: list[Stop] = []
 
-    def visit(layer: keras.layers.Layer, received: keras.KerasTensor, *args, **kwargs):
+    def call(layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> keras.KerasTensor:
         if isinstance(layer, keras.Model):
-            answer, inner = _open(layer, received)
-            stops.extend(inner)
+            stops.extend(trace(layer, args[0], f"{prefix}{layer.name}/"))
         else:
-            answer = layer(received, *args, **kwargs)
-            stops.append(Stop(layer.name, layer, received, answer))
-        return answer
+            received = filter(keras.backend.is_keras_tensor, keras.tree.flatten((args, kwargs)))
+            stops.append(Stop(prefix + layer.name, layer, [*received], layer(*args, **kwargs)))
+        return stops[-1].output
 
-    copy = keras.models.clone_model(
-        keras.Model(model.inputs, model.outputs), clone_function=_itself, call_function=visit
-    )
-    return Route(copy.inputs[0], tuple(stops))
+    def keep(layer: keras.layers.Layer) -> keras.layers.Layer:
+        return layer
+
+    # Keras walks along a graph to clone it: here each layer is kept, and noted when it is called.
+    graph = keras.Model(model.inputs, model.outputs)
+    begin = model.inputs if image is None else [image]
+    keras.models.clone_model(graph, begin, clone_function=keep, call_function=call)
+    return stops
 
 
-def _itself(layer: keras.layers.Layer) -> keras.layers.Layer:
-    return layer
-
-
-def _open(model: keras.Model, received: keras.KerasTensor) -> tuple[keras.KerasTensor, list[Stop]]:
-    """Calls a nested model so that it answers with the inputs and outputs of all its layers."""
-    route = trace(model)
-    ends = [tensor for stop in route.stops for tensor in (stop.input, stop.output)]
-    answers = keras.Model(route.inputs, ends, name=f"{model.name}_opened")(received)
-    pairs = zip(route.stops, answers[::2], answers[1::2], strict=True)
-    stops = [Stop(f"{model.name}/{s.name}", s.layer, start, end) for s, start, end in pairs]
-    return answers[-1], stops
+def find(stops: list[Stop], name: str) -> Stop:
+    """Returns the stop of that name; a KeyError names those that there are."""
+    for stop in stops:
+        if stop.name == name:
+            return stop
+    known = ", ".join(stop.name for stop in stops)
+    raise KeyError(f"The network has no such layer. It has {known}. Received: {name!r}")
 
 
 def layer_table(model: keras.Model) -> pd.DataFrame:
     """Lists the layers of a network in the order of the data.
 
     Args:
-        model: As in `trace`.
+        model: A built Sequential or functional model with one input, also with models inside.
 
     Returns:
         One row per layer: `layer`, `kind`, `shape` (without the batch), `parameters`, `rectified`.
+
+    Raises:
+        ValueError: If the model cannot be followed: subclassed, not built, or several inputs.
     """
-    rows = [
-        (
-            stop.name,
-            type(stop.layer).__name__,
-            tuple(stop.output.shape[1:]),
-            stop.layer.count_params(),
-            stop.rectified,
-        )
-        for stop in trace(model).stops
-    ]
+    rows = []
+    for stop in trace(model):
+        kind, shape = type(stop.layer).__name__, tuple(stop.output.shape[1:])
+        parameters = sum(int(np.prod(w.shape)) for w in stop.weights)
+        rows.append((stop.name, kind, shape, parameters, stop.rectified))
     return pd.DataFrame(rows, columns=["layer", "kind", "shape", "parameters", "rectified"])
 
 
@@ -142,7 +119,7 @@ def activations(
     """Returns what some layers answer to some images.
 
     Args:
-        model: As in `trace`.
+        model: As in `layer_table`.
         images: As the network takes them, shape (n, side, side, 3), 0 to 255.
         layers: Names as in `layer_table`.
 
@@ -152,18 +129,20 @@ def activations(
     Raises:
         KeyError: If the network has no such layer.
     """
-    route = trace(model)
-    ends = [route.find(name).output for name in layers]
-    answers = _answers(keras.Model(route.inputs, ends), np.asarray(images, np.float32))
+    stops = trace(model)
+    ends = [find(stops, name).output for name in layers]
+    answers = _answers(keras.Model(model.inputs[0], ends), images)
     return dict(zip(layers, answers, strict=True))
 
 
-def silence(model: keras.Model, batches: Batches) -> tuple[pd.DataFrame, pd.DataFrame]:
+def silence(
+    model: keras.Model, batches: Iterable[np.ndarray | tuple]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Measures how much of each rectified layer stays at zero.
 
     Args:
-        model: As in `trace`.
-        batches: Batches of images, such as a `tf.data` pipeline; labels beside them are ignored.
+        model: As in `layer_table`.
+        batches: Arrays of some images each; labels beside them, in a tuple, are ignored.
 
     Returns:
         The share of zeros, one row per image in their order and one column per layer; and one row
@@ -173,26 +152,19 @@ def silence(model: keras.Model, batches: Batches) -> tuple[pd.DataFrame, pd.Data
     Raises:
         ValueError: If the network has no rectified layer, or there is no image.
     """
-    route = trace(model)
-    stops = [stop for stop in route.stops if stop.rectified]
-    if not stops:
+    stops = trace(model)
+    names = [stop.name for stop in stops if stop.rectified]
+    if not names:
         raise ValueError(
-            "Silence is measured where a ReLU sets it, and the network has none. Received: "
-            f"{model.name!r} with {len(route.stops)} layers"
+            "Silence is measured where a ReLU sets it, and the network has none. "
+            f"Received: {model.name!r} with {len(stops)} layers"
         )
-    zeros, loudest = _listen(
-        keras.Model(route.inputs, [_summary(s.output) for s in stops]), batches
-    )
-    names = [stop.name for stop in stops]
-    dead = pd.DataFrame(
-        {
-            "layer": names,
-            "depth": range(1, 1 + len(stops)),
-            "channels": [len(channel) for channel in loudest],
-            "dead": [float((channel <= 0).mean()) for channel in loudest],
-        }
-    )
-    return pd.DataFrame(np.concatenate(zeros, axis=0), columns=names), dead
+    probe = keras.Model(model.inputs[0], [_summary(s.output) for s in stops if s.rectified])
+    zeros, loudest = _listen(probe, batches)
+    dead = pd.DataFrame({"layer": names, "depth": range(1, 1 + len(names))})
+    dead["channels"] = [len(channel) for channel in loudest]
+    dead["dead"] = [float((channel <= 0).mean()) for channel in loudest]
+    return pd.DataFrame(zeros, columns=names), dead
 
 
 def _summary(answer: keras.KerasTensor) -> keras.KerasTensor:
@@ -202,44 +174,24 @@ def _summary(answer: keras.KerasTensor) -> keras.KerasTensor:
     return ops.concatenate([share[:, None], ops.cast(ops.max(flat, axis=1), "float32")], axis=1)
 
 
-def _listen(probe: keras.Model, batches: Batches) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def _listen(
+    probe: keras.Model, batches: Iterable[np.ndarray | tuple]
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Gathers the shares of zeros of all images, and the loudest answer of each channel."""
     zeros: list[np.ndarray] = []
     loudest: list[np.ndarray] = []
-    for images in _images_of(batches):
-        answers = _answers(probe, images)
+    for batch in batches:
+        answers = _answers(probe, batch[0] if isinstance(batch, tuple) else batch)
         zeros.append(np.stack([answer[:, 0] for answer in answers], axis=1))
         tops = [answer[:, 1:].max(axis=0) for answer in answers]
         loudest = [np.maximum(*pair) for pair in zip(loudest or tops, tops, strict=True)]
     if not zeros:
         raise ValueError("Silence is measured over images. Received: no batch at all")
-    return zeros, loudest
-
-
-def _images_of(batches: Batches) -> Iterator[np.ndarray]:
-    for batch in batches:
-        yield np.asarray(batch[0] if isinstance(batch, tuple) else batch, np.float32)
+    return np.concatenate(zeros), loudest
 
 
 def _answers(probe: keras.Model, images: np.ndarray) -> list[np.ndarray]:
     """Asks a model directly: compiling it with `predict` would take longer than the answer."""
-    answers = probe(images, training=False)
+    answers = probe(np.asarray(images, np.float32), training=False)
     answers = answers if isinstance(answers, list) else [answers]
     return [ops.convert_to_numpy(answer) for answer in answers]
-
-
-def first_filters(model: keras.Model) -> np.ndarray:
-    """Returns the kernels of the first convolution.
-
-    Args:
-        model: As in `trace`.
-
-    Returns:
-        Shape (height, width, channels in, filters).
-
-    Raises:
-        ValueError: If the network has no convolution.
-    """
-    for stop in trace(model).stops:
-        if isinstance(stop.layer, keras.layers.Conv2D):
-            return ops.convert_to_numpy(stop.layer.kernel)
-    raise ValueError(f"The network has no convolution. Received: {model.name!r}")

@@ -4,50 +4,65 @@ Grad-CAM after Selvaraju et al. 2017, doi 10.1109/ICCV.2017.74; the check by ran
 after Adebayo et al. 2018, arXiv 1810.03292.
 """
 
-from __future__ import annotations
-
-from itertools import pairwise
+from collections.abc import Iterator
 
 import keras
 import numpy as np
 import pandas as pd
+from keras import layers as kinds
 from keras import ops
-from scipy import ndimage
+from scipy import ndimage, stats
 
-from helpers.looking.activations import Route, trace
+from helpers.data.image_files import nucleus_mask
+from helpers.looking.activations import Stop, find, trace
+from helpers.models.architecture import CONVOLUTIONS
 
 BATCH = 16  # images at a time, which bounds the memory
+# Layers that decide nothing: their maps are those before, coarser, framed or thinned out.
+_PASSING = (kinds.MaxPooling2D, kinds.AveragePooling2D, kinds.ZeroPadding2D, kinds.Dropout)
 
 
 def last_map(model: keras.Model, side: int = 7) -> str:
-    """Returns the layer to look at: after the last convolution whose maps still tell places apart.
+    """Returns the layer to look at: the last whose maps tell places apart and are all there is.
 
-    On small images the very last maps may be a single pixel, which says nothing of where.
+    All that the head learns of the image must pass through these maps: of a network with branches
+    they are a block's joined answer, never one of the branches. On small images the very last maps
+    may be a single pixel, which says nothing of where.
 
     Args:
         model: A Sequential or functional model with one input.
         side: Smallest side of the maps in px; 7 is what VGG16 and ResNet50 have at 224 px. If
-            no convolution has that many, the last of those with the largest maps is taken.
+            none have that many, the last of the largest maps are taken.
 
     Returns:
-        The name of that convolution, or of the ReLU or normalisation that follows it.
+        The name of that layer: a convolution, or what joins, normalises or rectifies its answers.
 
     Raises:
-        ValueError: If the network has no convolution.
+        ValueError: If the network has no convolution, or its branches never meet.
     """
-    stops = trace(model).stops
     sides = {
-        n: min(stop.output.shape[1:3])
-        for n, stop in enumerate(stops)
-        if isinstance(stop.layer, keras.layers.Conv2D)
+        stop.name: min(stop.output.shape[1:3])
+        for stop in _joints(trace(model))
+        if len(stop.output.shape) == 4 and not isinstance(stop.layer, _PASSING)
     }
     if not sides:
-        raise ValueError(f"Grad-CAM needs a convolution. Received: {model.name!r} without one")
-    last = max(n for n, found in sides.items() if found >= min(side, max(sides.values())))
-    follows = (keras.layers.ReLU, keras.layers.Activation, keras.layers.BatchNormalization)
-    while last + 1 < len(stops) and isinstance(stops[last + 1].layer, follows):
-        last += 1
-    return stops[last].name
+        raise ValueError(
+            "Grad-CAM needs maps that come from a convolution and through which everything flows "
+            f"to the end; name a layer where there are none. Received: {model.name!r}"
+        )
+    wide = min(side, max(sides.values()))
+    return [name for name, found in sides.items() if found >= wide][-1]
+
+
+def _joints(stops: list[Stop]) -> Iterator[Stop]:
+    """Yields, from the first convolution on, the stops that no other path leads around."""
+    last_use = {id(tensor): n for n, stop in enumerate(stops) for tensor in stop.inputs}
+    convolved, reach = False, last_use[id(stops[0].inputs[0])]
+    for n, stop in enumerate(stops):
+        convolved = convolved or isinstance(stop.layer, CONVOLUTIONS)
+        if convolved and reach <= n:  # whatever was made before is used up
+            yield stop
+        reach = max(reach, last_use.get(id(stop.output), 0))
 
 
 def grad_cam(
@@ -72,17 +87,9 @@ def grad_cam(
         KeyError: If the network has no such layer.
         ValueError: If the network does not end in a softmax.
     """
-    return _look(_probe(model, layer or last_map(model)), images, target)
-
-
-def _probe(model: keras.Model, layer: str) -> keras.Model:
-    """Returns a model that answers with the maps of a layer and with the logits."""
-    route = trace(model)
-    return keras.Model(route.inputs, [route.find(layer).output, _logits(route)])
-
-
-def _look(probe: keras.Model, images: np.ndarray, target: int) -> np.ndarray:
-    images = np.asarray(images, np.float32)
+    stops, images = trace(model), np.asarray(images, np.float32)
+    maps = find(stops, layer or last_map(model)).output
+    probe = keras.Model(model.inputs[0], [maps, _logits(stops[-1])])
     parts = [images[i : i + BATCH] for i in range(0, len(images), BATCH)]
     coarse = np.concatenate([_coarse_maps(probe, part, target) for part in parts])
     return _enlarge(coarse, images.shape[1:3])
@@ -101,20 +108,18 @@ def _coarse_maps(probe: keras.Model, images: np.ndarray, target: int) -> np.ndar
     return tf.nn.relu(tf.reduce_sum(weights * maps, axis=-1)).numpy()
 
 
-def _logits(route: Route) -> keras.KerasTensor:
+def _logits(end: Stop) -> keras.KerasTensor:
     """Returns what goes into the softmax at the end of a network."""
-    end = route.stops[-1]
-    if isinstance(end.layer, keras.layers.Softmax):
-        return end.input
-    if getattr(end.layer, "activation", None) is not keras.activations.softmax:
+    is_softmax = getattr(end.layer, "activation", None) is keras.activations.softmax
+    if not is_softmax and not isinstance(end.layer, kinds.Softmax):
         raise ValueError(
             "Grad-CAM follows the score before the softmax, so the network must end in one. "
             f"Received: a last layer {end.name!r} of kind {type(end.layer).__name__}"
         )
-    if isinstance(end.layer, keras.layers.Dense):
-        logits = ops.matmul(end.input, end.layer.kernel)
+    if isinstance(end.layer, kinds.Dense):
+        logits = ops.matmul(end.inputs[0], end.layer.kernel)
         return logits if end.layer.bias is None else logits + end.layer.bias
-    return end.input
+    return end.inputs[0]
 
 
 def _enlarge(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -136,9 +141,8 @@ def regions(images: np.ndarray, edge: int | None = None) -> np.ndarray:
         An int array of shape (n, side, side).
     """
     edge = edge or max(1, round(0.03 * images.shape[1]))
-    inside = np.asarray(images).max(axis=-1) > 8  # resizing smears a little light over the border
-    around = np.zeros((3, 3, 3), bool)
-    around[1] = True  # within each image, not from one to the next
+    inside = nucleus_mask(np.asarray(images), above=8)  # resizing smears light over the border
+    around = np.ones((1, 3, 3), bool)  # within each image, not from one to the next
     grown = ndimage.binary_dilation(inside, around, iterations=edge)
     shrunk = ndimage.binary_erosion(inside, around, iterations=edge)
     return np.where(grown & ~shrunk, 2, inside.astype(int))
@@ -177,20 +181,11 @@ def randomised(model: keras.Model, last: int | None = None, seed: int = 0) -> ke
     """
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
-    for layer in _weighted(copy)[:last]:
-        _shuffle(layer, seed)
+    weighted = [stop.layer for stop in trace(copy) if stop.weights]
+    for layer in weighted[::-1][:last]:
+        rng, weights = np.random.default_rng(seed), layer.get_weights()
+        layer.set_weights([rng.permutation(w.ravel()).reshape(w.shape) for w in weights])
     return copy
-
-
-def _weighted(model: keras.Model) -> list[keras.layers.Layer]:
-    """Returns the layers that have weights, the last one first."""
-    return [stop.layer for stop in trace(model).stops if stop.layer.weights][::-1]
-
-
-def _shuffle(layer: keras.layers.Layer, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    weights = layer.get_weights()
-    layer.set_weights([rng.permutation(w.ravel()).reshape(w.shape) for w in weights])
 
 
 def sanity(model: keras.Model, images: np.ndarray, steps: list[int], seed: int = 0) -> pd.DataFrame:
@@ -208,20 +203,15 @@ def sanity(model: keras.Model, images: np.ndarray, steps: list[int], seed: int =
         One row per image and step: `image`, `shuffled` (layers), `similarity` (rank correlation of
         the two maps; missing where one of them is empty).
     """
-    copy = randomised(model, last=0)
-    probe, layers, rows = _probe(copy, last_map(copy)), _weighted(copy), []
-    true = _look(probe, images, target=1)
-    for before, step in pairwise([0, *sorted(steps)]):
-        for layer in layers[before:step]:
-            _shuffle(layer, seed)
-        pairs = zip(true, _look(probe, images, target=1), strict=True)
-        rows += [(image, step, _similarity(*pair)) for image, pair in enumerate(pairs)]
+    rows, true = [], grad_cam(model, images)
+    for step in sorted(steps):
+        maps = grad_cam(randomised(model, step, seed), images)
+        for image, pair in enumerate(zip(true, maps, strict=True)):
+            rows.append((image, step, _similarity(*pair)))
     return pd.DataFrame(rows, columns=["image", "shuffled", "similarity"])
 
 
 def _similarity(one: np.ndarray, other: np.ndarray) -> float:
-    from scipy.stats import spearmanr
-
     if np.ptp(one) == 0 or np.ptp(other) == 0:
         return np.nan
-    return float(spearmanr(one.ravel(), other.ravel()).statistic)
+    return float(stats.spearmanr(one.ravel(), other.ravel()).statistic)

