@@ -42,7 +42,7 @@ def test_when_there_is_one_draw_then_effects_are_points_without_an_interval():
     fig.canvas.draw()
     bars, dots = fig.axes[0].collections
     assert "1 draw of" in fig.axes[0].get_xlabel()
-    assert np.isnan(bars.get_segments()[0]).any() or not len(bars.get_segments()[0])
+    assert not np.isfinite(bars.get_segments()[0]).any()
     assert len(dots.get_offsets()) == 1
 
 

@@ -19,7 +19,7 @@ def close():
 
 
 def test_when_an_image_is_brightened_then_nothing_overflows():
-    bright = plots.brighten(np.array([0, 100, 255]))
+    bright = style.brighten(np.array([0, 100, 255]))
     assert bright.tolist() == [0, 160, 255]
     assert bright.dtype == np.uint8
 
@@ -43,7 +43,7 @@ def test_when_rows_have_names_then_titles_stand_over_the_first_one_only():
 
 
 def test_when_panels_do_not_fill_the_grid_then_the_rest_stays_empty():
-    _, axes = style.panel_grid(3, "Three", ORIGIN, columns=2, side=(2, 2))
+    _, axes = plots.panel_grid(3, "Three", ORIGIN, columns=2, side=(2, 2))
     assert [ax.axison for ax in axes.flat] == [True, True, True, False]
 
 

@@ -8,8 +8,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from helpers.plots import brighten, image_grid, new_figure
-from helpers.plots.style import CLASS_COLOURS, LINES, NEUTRAL, PALETTE
+from helpers.plots import image_grid, new_figure
+from helpers.plots.style import BESIDE, CLASS_COLOURS, LINES, NEUTRAL, PALETTE, brighten
 
 LOST = {"nucleus": "#F0E442", "debris": "#56B4E9"}
 Images = Sequence[np.ndarray]
@@ -29,8 +29,8 @@ def crop_squares(
     Returns:
         The figure.
     """
-    look = {"titles": titles, "bright": True, "side": 3.2}
-    fig, axes = image_grid(images, "What a crop would keep", origin, **look)
+    title = "What a crop would keep"
+    fig, axes = image_grid(images, title, origin, titles=titles, side=3.2, bright=True)
     for ax, image in zip(axes.flat, images, strict=True):
         for number, side in enumerate(sides):
             corner = (len(image) - side) / 2
@@ -124,7 +124,7 @@ def asked_and_done(done: pd.DataFrame, tries: int, origin: str) -> Figure:
         ax.errorbar(place, off["done"], yerr=reach, capsize=3, label=way, **look)
     ax.axhline(0, color=NEUTRAL, linewidth=1)
     ax.set(xlabel="probability asked for", ylabel="done - asked [percentage points]")
-    ax.legend(fontsize=9)
+    ax.legend(**BESIDE)
     return fig
 
 

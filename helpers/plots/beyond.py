@@ -90,8 +90,10 @@ def views(
     title = f"One {label} cell, eight views: probabilities {apart:.0%} apart (shown brighter)"
     titles = [f"ALL: {said:.0%}" for said in probability]
     colours = [CLASS_COLOURS["ALL" if said > 0.5 else "HEM"] for said in probability]
-    look = {"columns": 4, "side": 2, "titles": titles, "colours": colours, "bright": True}
-    return image_grid(images, title, origin, **look)[0]
+    fig, _ = image_grid(
+        images, title, origin, columns=4, side=2, titles=titles, colours=colours, bright=True
+    )
+    return fig
 
 
 def learning_curves(
@@ -135,9 +137,9 @@ def label_efficiency(scores: pd.DataFrame, origin: str) -> Figure:
         mean = rows.groupby("share")["roc_auc"].mean()
         shift = 1 + 0.04 * (2 * number - 1)  # side by side, on an axis of ratios
         look = {"color": PALETTE[number], "marker": MARKERS[number]}
+        line = {"linestyle": LINES[number], "ms": 9, "lw": 2, "label": f"{name} (mean)"}
         ax.plot(rows["share"] * shift, rows["roc_auc"], linestyle="none", alpha=0.4, **look)
-        look |= {"linestyle": LINES[number], "ms": 9, "lw": 2, "label": f"{name} (mean)"}
-        ax.plot(mean.index * shift, mean, **look)
+        ax.plot(mean.index * shift, mean, **look, **line)
     shares = sorted(scores["share"].unique())
     ax.set(xscale="log", xlabel="share of the training subjects (%)", ylabel="ROC-AUC")
     ax.minorticks_off()

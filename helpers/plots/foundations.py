@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helpers.plots import image_grid, new_figure, show
-from helpers.plots.style import BESIDE, CLASS_COLOURS, CLASS_MARKERS, LINES, NEUTRAL, PALETTE
+from helpers.plots.style import BESIDE, CLASS_LOOKS, LINES, NEUTRAL, PALETTE
 
 Arrays = Mapping[str, np.ndarray]
 Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
@@ -43,10 +43,9 @@ def plane(
     fig, axes = new_figure(title, origin, size=(4.6 * len(judges) + 0.9, 4.3), **grid)
     for ax, (name, judge) in zip(axes.flat, judges.items(), strict=True):
         shade = None if judge is None else _shade(ax, points, judge)
-        for label in CLASS_COLOURS:
+        for label, look in CLASS_LOOKS.items():
             here = points[labels == label]
-            look = {"color": CLASS_COLOURS[label], "marker": CLASS_MARKERS[label], "alpha": 0.75}
-            ax.scatter(*here.T, label=f"{label} (n={len(here)})", s=22, lw=0, **look)
+            ax.scatter(*here.T, label=f"{label} (n={len(here)})", s=22, lw=0, alpha=0.75, **look)
         ax.set(title=name, xlabel=names[0])
     axes[0, 0].set_ylabel(names[1])
     axes[0, 0].legend(loc="lower left", fontsize=9, framealpha=0.9)
@@ -164,9 +163,9 @@ def maps(pictures: Arrays, title: str, origin: str, *, numbers: str = "") -> Fig
     Returns:
         The figure.
     """
-    look = {"titles": pictures, "side": 2.3, "cmap": "gray", "vmin": 0}
-    fig, axes = image_grid(pictures.values(), title, origin, **look)
-    for ax, picture in zip(axes.flat, pictures.values(), strict=False):
+    arrays = list(pictures.values())
+    fig, axes = image_grid(arrays, title, origin, titles=pictures, side=2.3, cmap="gray", vmin=0)
+    for ax, picture in zip(axes.flat, arrays, strict=False):
         if picture.ndim == 2 and picture.min() < 0:
             reach = np.abs(picture).max()
             ax.images[0].set(cmap="RdBu_r", clim=(-reach, reach))

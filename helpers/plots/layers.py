@@ -9,8 +9,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from helpers.plots import brighten, image_grid, new_figure
-from helpers.plots.style import NEUTRAL, PALETTE
+from helpers.plots import image_grid, new_figure
+from helpers.plots.style import NEUTRAL, PALETTE, brighten
 
 REGION_COLOURS = {"nucleus": PALETTE[0], "edge": PALETTE[4], "background": NEUTRAL}
 CAM_TITLE = "Grad-CAM: which places spoke for ALL"
@@ -36,10 +36,12 @@ def activation_grid(answers: np.ndarray, layer: str, origin: str) -> Figure:
     top = np.abs(shown).max() or 1.0
     height, width, count = maps.shape
     title = f"{layer}: {len(order)} of {count} channels, {height} x {width} px; "
-    look = {"columns": 8, "side": 1.0, "vmin": -top if shown.min() < 0 else 0.0, "vmax": top}
+    low = -top if shown.min() < 0 else 0.0
     titles = [f"{channel} silent" if silent[channel] else f"{channel}" for channel in order]
     title += f"{silent.sum()} of all silent"
-    fig, axes = image_grid(shown, title, origin, titles=titles, **look)
+    fig, axes = image_grid(
+        shown, title, origin, columns=8, side=1.0, titles=titles, vmin=low, vmax=top
+    )
     for ax, channel in zip(axes.flat, order, strict=False):
         for ends in ((0, 1), (1, 0)) if silent[channel] else ():
             ax.plot((0, 1), ends, transform=ax.transAxes, color=PALETTE[3], linewidth=1.2)
@@ -117,12 +119,13 @@ def cam_grid(
         The figure.
     """
     grey = [brighten(image).mean(axis=-1) for image in images]
-    look = {"columns": len(images), "cmap": "gray", "vmin": 0, "vmax": 255, "bright": True}
-    names = {"titles": titles, "rows": ("image", *maps)}
-    fig, axes = image_grid([*images, *grey * len(maps)], title, origin, **look, **names)
+    fig, axes = image_grid(
+        [*images, *grey * len(maps)], title, origin, columns=len(images), titles=titles,
+        rows=("image", *maps), bright=True, cmap="gray", vmin=0, vmax=255,
+    )  # fmt: skip
     for ax, heat in zip(axes[1:].flat, np.concatenate(list(maps.values())), strict=True):
         shown = ax.imshow(heat, cmap="inferno", alpha=0.6, vmin=0, vmax=1)
-    fig.colorbar(shown, ax=axes[1:], label="share of maximum", pad=0.01)
+    fig.colorbar(shown, ax=axes, label="share of maximum", pad=0.01)
     return fig
 
 
@@ -185,7 +188,7 @@ def journey(image: np.ndarray, answers: Arrays, verdict: str, origin: str) -> Fi
     Returns:
         The poster.
     """
-    columns, titles = [[None, None, brighten(image)]], [""]
+    columns, titles = [[brighten(image)]], ["the cell\n" + " x ".join(map(str, image.shape))]
     for name, maps in answers.items():
         colours = mpl.colormaps["viridis"](maps / (maps.max() or 1))[..., :3]
         columns.append([255 * colours[:, :, channel] for channel in _loudest(maps, 5)])
@@ -194,7 +197,4 @@ def journey(image: np.ndarray, answers: Arrays, verdict: str, origin: str) -> Fi
     title = f"The journey of a cell through the network: {verdict}\n"
     title += "(each layer on a colour scale of its own, from 0 up)"
     pictures = [one for line in zip_longest(*columns) for one in line]
-    look = {"columns": len(columns), "side": 1.4, "titles": titles}
-    fig, axes = image_grid(pictures, title, origin, **look)
-    axes[2, 0].set_title("the cell\n" + " x ".join(map(str, image.shape)), fontsize=9)
-    return fig
+    return image_grid(pictures, title, origin, columns=len(columns), titles=titles, side=1.4)[0]

@@ -29,13 +29,12 @@ def architectures(blocks: pd.DataFrame, origin: str) -> Figure:
     Returns:
         The figure.
     """
-    networks = blocks["network"].unique()
-    count = len(networks)
+    groups = dict(list(blocks.groupby("network", sort=False)))
+    count = len(groups)
     title = f"{count} architectures: side x side x channels, layers with weights, parameters"
     fig, axes = new_figure(title, origin, ncols=count, size=(2.9 * count, 7.0), squeeze=False)
     widest = np.log2(blocks["side"].max()) + 1
-    for ax, name in zip(axes.flat, networks, strict=True):
-        rows = blocks[blocks["network"] == name]
+    for ax, (name, rows) in zip(axes.flat, groups.items(), strict=True):
         _draw_blocks(ax, rows, widest)
         layers, parameters = rows["layers"].sum(), rows["parameters"].sum()
         ax.set_title(f"{name}\n{layers} layers, {in_millions(parameters)}", fontsize=11)
@@ -101,8 +100,7 @@ def training_curves(histories: Mapping[str, pd.DataFrame], title: str, origin: s
     axes[0, 0].set(ylabel="loss (cross-entropy)", ylim=(0, top))
     axes[1, 0].set_ylabel("accuracy")
     axes[1, 0].yaxis.set_major_formatter(PERCENT)
-    handles, labels = axes[1, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, fontsize=9, loc="outside right upper")
+    fig.legend(*axes[1, 0].get_legend_handles_labels(), fontsize=9, loc="outside right upper")
     return fig
 
 

@@ -4,22 +4,12 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from helpers.plots import interval_rows, new_figure
-from helpers.plots.style import (
-    BESIDE,
-    CLASS_COLOURS,
-    CLASS_MARKERS,
-    LINES,
-    MARKERS,
-    NEUTRAL,
-    PALETTE,
-    panel_grid,
-)
+from helpers.plots import interval_rows, new_figure, panel_grid
+from helpers.plots.style import BESIDE, CLASS_LOOKS, LINES, MARKERS, NEUTRAL, PALETTE
 
 Tables = Mapping[str, pd.DataFrame]
 Found = Mapping[str, Mapping[str, float]]
@@ -58,8 +48,7 @@ def forest(table: pd.DataFrame, origin: str, labels: Mapping[str, str] = BOTH) -
         ax.hlines(place, rows["cell_low"], rows["cell_high"], **style)
         ax.set_xlabel(label)
         ax.xaxis.set_major_locator(MaxNLocator(5))
-    handles, names = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, names, loc="outside right upper", fontsize=9)
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper", fontsize=9)
     return fig
 
 
@@ -73,16 +62,20 @@ def confusion(found: Found, origin: str) -> Figure:
     Returns:
         The figure.
     """
-    title, names = "True class against call", ["HEM", "ALL"]
-    fig, axes = panel_grid(len(found), title, origin, columns=4, side=(2.6, 2.7))
-    look = {"cmap": "Blues", "vmin": 0, "vmax": 1, "cbar": False, "square": True, "fmt": ""}
+    title = "True class against call"
+    fig, axes = panel_grid(len(found), title, origin, columns=4, side=(2.6, 2.6))
     for ax, (name, one) in zip(axes.flat, found.items(), strict=False):
         counts = np.array([[one["tn"], one["fp"]], [one["fn"], one["tp"]]])
         share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-        texts = [f"{n:,.0f}\n{part:.0%}" for n, part in zip(counts.flat, share.flat, strict=True)]
-        sns.heatmap(share, ax=ax, annot=np.reshape(texts, (2, 2)), **look)
-        ax.set(xlabel="called", ylabel="is", xticklabels=names, yticklabels=names)
+        ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        for (row, column), part in np.ndenumerate(share):
+            look = {"color": "white" if part > 0.6 else "black", "ha": "center", "va": "center"}
+            ax.text(column, row, f"{counts[row, column]:,.0f}\n{part:.0%}", fontsize=11, **look)
+        ax.set_xticks([0, 1], ["HEM", "ALL"])
+        ax.set_yticks([0, 1], ["HEM", "ALL"])
+        ax.set(xlabel="called", ylabel="is")
         ax.set_title(name, fontsize=10)
+        ax.grid(visible=False)
     return fig
 
 
@@ -129,8 +122,8 @@ def reliability(tables: Tables, found: Found, origin: str) -> Figure:
     Returns:
         The figure.
     """
-    title, grid = "Is 80 % right in 80 % of the cells?", {"columns": 3, "side": (3.5, 3.1)}
-    fig, axes = panel_grid(len(tables), title, origin, sharex=True, sharey=True, **grid)
+    title, grid = "Is 80 % right in 80 % of the cells?", {"sharex": True, "sharey": True}
+    fig, axes = panel_grid(len(tables), title, origin, columns=3, side=(3.5, 3.1), **grid)
     for ax, (name, table) in zip(axes.flat, tables.items(), strict=False):
         bars = {"color": CELLS, "alpha": 0.35, "label": "share of the cells"}
         ax.bar((table["bin"] + 0.5) / 10, table["cells"] / table["cells"].sum(), 0.1, **bars)
@@ -143,9 +136,10 @@ def reliability(tables: Tables, found: Found, origin: str) -> Figure:
     for ax in axes.flat[max(0, len(tables) - 3) : len(tables)]:
         ax.set_xlabel("said: probability of ALL")
         ax.tick_params(labelbottom=True)
-    fig.legend(
-        *axes[0, 0].get_legend_handles_labels(), loc="outside lower left", fontsize=9, ncols=3
-    )
+    look = {"loc": "outside lower left", "ncols": 3}
+    if len(tables) == 1:
+        look = {"loc": "outside right center"}
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), fontsize=9, **look)
     return fig
 
 
@@ -164,9 +158,9 @@ def subject_strip(tables: Tables, origin: str) -> Figure:
     for number, table in enumerate(tables.values()):
         for label, shift in (("ALL", -0.15), ("HEM", 0.15)):
             rows = table[table["label"] == label]
-            look = {"color": CLASS_COLOURS[label], "marker": CLASS_MARKERS[label], "alpha": 0.6}
-            size = 12 + 2 * rows["cells"].clip(upper=200)
-            ax.scatter(rows["accuracy"], [number + shift] * len(rows), s=size, label=label, **look)
+            look = {"label": label, "s": 12 + 2 * rows["cells"].clip(upper=200), "alpha": 0.6}
+            place = [number + shift] * len(rows)
+            ax.scatter(rows["accuracy"], place, **look, **CLASS_LOOKS[label])
     ax.set_yticks(range(len(tables)), tables)
     ax.set(xlabel="share of the subject's cells called right", xlim=(-0.03, 1.03))
     ax.set_ylim(len(tables) - 0.5, -0.5)
@@ -284,6 +278,5 @@ def published(table: pd.DataFrame, origin: str = "as published, real C-NMC 2019 
         interval_rows(ax, rows.rename(columns={"work": "name", "score": "kind"}), looks)
         ax.set_title(protocol, fontsize=10, loc="left")
     axes[-1, 0].set_xlabel("score")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside right upper", fontsize=9)
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper", fontsize=9)
     return fig

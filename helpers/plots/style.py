@@ -12,53 +12,49 @@ from matplotlib.figure import Figure
 
 # Okabe & Ito (2008): told apart with any common colour vision, and in grey print.
 CLASS_COLOURS = {"ALL": "#D55E00", "HEM": "#0072B2"}
-CLASS_MARKERS = {"ALL": "o", "HEM": "s"}
+CLASS_LOOKS = {
+    "ALL": {"color": CLASS_COLOURS["ALL"], "marker": "o"},
+    "HEM": {"color": CLASS_COLOURS["HEM"], "marker": "s"},
+}
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 NEUTRAL = "#555555"
 LINES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 BESIDE = {"loc": "center left", "bbox_to_anchor": (1, 0.5), "fontsize": 9}  # a legend's place
+Size = tuple[float, float]
 Looks = Mapping[str, Mapping[str, Any]]
 
 
 def new_figure(
-    title: str,
-    origin: str,
-    *,
-    nrows: int = 1,
-    ncols: int = 1,
-    size: tuple[float, float] = (9.0, 4.0),
-    **subplots: Any,
+    title: str, origin: str, *, size: Size = (9.0, 4.0), **subplots: Any
 ) -> tuple[Figure, Any]:
     """Makes a figure in the series' style, labelled with the origin of its data.
 
     Args:
         title: Title over the whole figure.
         origin: Where the data came from, such as `Source.note`; printed in the corner.
-        nrows: Rows of axes.
-        ncols: Columns of axes.
         size: Width and height in inches.
-        **subplots: Further arguments of `matplotlib.pyplot.subplots`.
+        **subplots: Further arguments of `matplotlib.pyplot.subplots`, such as `nrows`, `ncols`.
 
     Returns:
         The figure and its axes, as from `matplotlib.pyplot.subplots`.
     """
     with sns.axes_style("whitegrid"), sns.plotting_context("notebook"):
-        fig, axes = plt.subplots(nrows, ncols, figsize=size, layout="constrained", **subplots)
+        fig, axes = plt.subplots(figsize=size, layout="constrained", **subplots)
     fig.suptitle(title, fontsize=13)
     fig.supxlabel(origin, fontsize=9, style="italic", color=NEUTRAL, x=0.995, ha="right")
     return fig, axes
 
 
 def panel_grid(
-    count: int, title: str, origin: str, *, columns: int, side: tuple[float, float], **subplots: Any
+    count: int, title: str, origin: str, *, columns: int, side: Size, **subplots: Any
 ) -> tuple[Figure, np.ndarray]:
     """Makes a figure of so many panels, each of `side` inches, and its axes (rows, columns)."""
     columns = max(1, min(columns, count))
     rows = -(-count // columns)
-    size = (max(side[0] * columns + 0.4, 5.0), side[1] * rows + 0.7)
-    grid = {"nrows": rows, "ncols": columns, "size": size, "squeeze": False}
-    fig, axes = new_figure(title, origin, **grid, **subplots)
+    size = (max(side[0] * columns + 0.4, 6.0), side[1] * rows + 0.9)
+    subplots |= {"nrows": rows, "ncols": columns, "squeeze": False}
+    fig, axes = new_figure(title, origin, size=size, **subplots)
     for ax in axes.flat[count:]:
         ax.set_axis_off()
     return fig, axes
@@ -77,7 +73,7 @@ def image_grid(
     bright: bool = False,
     **look: Any,
 ) -> tuple[Figure, np.ndarray]:
-    """Shows pictures row by row, each pixel a square.
+    """Shows pictures row by row.
 
     Args:
         images: Colours of shape (h, w, 3), 0 to 255, or values of shape (h, w); None is a gap.
@@ -94,9 +90,10 @@ def image_grid(
     Returns:
         The figure, and its axes of shape (rows, columns).
     """
-    images = list(images)
-    fig, axes = panel_grid(len(images), title, origin, columns=columns, side=(side, side + 0.2))
-    fig.set_figwidth(fig.get_figwidth() + 1.3 * bool(rows))
+    images, titles = list(images), list(titles)
+    sides = (side, side + 0.2 * (len(titles) > columns))  # room for titles within
+    fig, axes = panel_grid(len(images), title, origin, columns=columns, side=sides)
+    fig.set_figwidth(fig.get_figwidth() + 1.2 * bool(rows))
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[], frame_on=False)
     for ax, image in zip(axes.flat, images, strict=False):
