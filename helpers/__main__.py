@@ -1,12 +1,15 @@
 """The commands: `python -m helpers --help`. Whatever is heavy is imported by the command itself."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
+try:
+    import typer
+except ModuleNotFoundError:  # the libraries are not installed yet: say which, and what to do
+    from helpers.commands import doctor as looked
+
+    sys.exit(looked.tell())
 
 app = typer.Typer(
     help="Commands around the notebook series.",
@@ -16,25 +19,33 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 # What a user can mend: shown as one line. Anything else is a fault of ours and keeps its traceback.
-EXPECTED = (ValueError, OSError, ModuleNotFoundError, MemoryError, FloatingPointError)
+EXPECTED = (ValueError, OSError, ImportError, MemoryError, FloatingPointError)
+THEIRS = ("tensorflow", "keras", "zipfile", "kagglehub")  # libraries with errors of their own
 
 In = Annotated[Path, typer.Argument(metavar="IN", help="Folder of the images.")]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.")]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run of this series.")]
+To = Annotated[Path | None, typer.Option(help="New folder; default: a new data/evaluations/….")]
 By = Annotated[Literal["image", "subject"], typer.Option(help="By image, the paper's way, leaks.")]
 How = Annotated[Literal["copy", "hardlink", "symlink"], typer.Option(help="How images get there.")]
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A saved network, .keras.")]
-Data = Annotated[Path, typer.Argument(metavar="DATA", help="Folder of the images.")]
-To = Annotated[Path | None, typer.Option(help="Where to write; default: data/evaluations/….")]
+Part = Annotated[Literal["training", "preliminary"] | None, typer.Option(help="Of C-NMC 2019.")]
 Threshold = Annotated[float, typer.Option(help="A cell is called ALL above it.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same result.")]
+Number = Annotated[int, typer.Option(help="Images in the end.")]
+Draws = Annotated[int, typer.Option(help="Bootstrap draws of the intervals.")]
+Devices = Annotated[bool, typer.Option("--devices", help="Ask TensorFlow, too: takes seconds.")]
+Leaks = Annotated[bool, typer.Option("--allow-leaks", help="Accept a split by image, that leaks.")]
+Each = Annotated[bool, typer.Option("--per-class", help="As many of each class: balances them.")]
 
 
 def main() -> None:
     """Runs the command line."""
     try:
         app()
-    except EXPECTED as error:
-        _tell(f"Error: {error or type(error).__name__}")
+    except Exception as error:
+        if not isinstance(error, EXPECTED) and not type(error).__module__.startswith(THEIRS):
+            raise
+        _tell(f"Error: {' '.join(str(error).split()) or type(error).__name__}")
         sys.exit(1)
 
 
@@ -44,20 +55,11 @@ def _tell(text: str) -> None:
 
 
 @app.command()
-def doctor(
-    devices: Annotated[
-        bool, typer.Option("--devices", help="Ask TensorFlow what it sees: takes seconds.")
-    ] = False,
-) -> None:
+def doctor(devices: Devices = False) -> None:
     """Says whether this machine is ready, and what to do where it is not."""
     from helpers.commands import doctor
 
-    failed = False
-    for finding in doctor.examine(devices):
-        advice = f"\n{'':18}{finding.advice}" if finding.state != "ok" else ""
-        typer.echo(f"{finding.state:<5} {finding.topic:<11} {finding.found}{advice}")
-        failed |= finding.state == "fail"
-    raise typer.Exit(int(failed))
+    raise typer.Exit(doctor.tell(typer.echo, devices))
 
 
 @app.command()
@@ -84,7 +86,7 @@ def verify(source: In) -> None:
 def draw(
     target: Out,
     subjects: Annotated[tuple[int, int], typer.Option(help="ALL and HEM subjects.")] = (28, 18),
-    images: Annotated[int, typer.Option(help="Images in total.")] = 1000,
+    images: Number = 1000,
     seed: Seed = 2019,
 ) -> None:
     """Draws stand-in cells in the layout of C-NMC 2019."""
@@ -120,20 +122,23 @@ def train(
     profile: Annotated[str | None, typer.Option(help="smoke, workshop or paper.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Default: the profile's.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Side in px; default: the same.")] = None,
-    allow_leaks: Annotated[
-        bool, typer.Option("--allow-leaks", help="Accept a split by image: scores are too good.")
-    ] = False,
+    allow_leaks: Leaks = False,
     seed: Seed = 1,
 ) -> None:
     """Trains a network as the series does, or loads the run, and says where it lies."""
     from helpers import settings
+    from helpers.data import cnmc
     from helpers.evaluation import performance
-    from helpers.training import recipes
 
-    chosen = settings.active(profile)
-    table = recipes.gather_table(data, chosen, seed)
-    options = {"epochs": epochs, "image_size": image_size, "allow_leaks": allow_leaks}
-    run = recipes.train_recipe(network, table, chosen, _tell, seed, **options)
+    chosen, data = settings.active(profile), cnmc.existing_folder(data)
+    from helpers.training import loop, recipes
+
+    told = {"epochs": epochs, "image_size": image_size, "seed": seed}
+    loop.Settings.choose(network, chosen, **told)  # now, not after images were split and drawn
+    table = recipes.gather_table(data, chosen, seed, _tell)
+    run = recipes.train_recipe(
+        network, table, chosen, report=_tell, allow_leaks=allow_leaks, **told
+    )
     typer.echo(run.note)
     typer.echo(f"Test part: {performance.in_words(performance.evaluate(run.predictions))}")
     typer.echo(f"Network, history, predictions and scores: {run.folder}")
@@ -142,61 +147,49 @@ def train(
 
 @app.command()
 def evaluate(
-    model: Model,
-    data: Data,
+    run: Run,
+    data: In,
     out: To = None,
-    part: Annotated[
-        Literal["training", "preliminary"] | None,
-        typer.Option(help="Default: the preliminary set where there is one."),
-    ] = None,
+    part: Part = None,
     threshold: Threshold = 0.5,
-    draws: Annotated[int, typer.Option(help="Bootstrap draws of the intervals.")] = 2_000,
+    draws: Draws = 2_000,
     seed: Seed = 0,
 ) -> None:
-    """Scores a saved network on labelled images, and writes a report."""
-    from helpers.commands import report
+    """Scores a run of this series on labelled images, and writes a report."""
+    from helpers.commands import card, report
     from helpers.evaluation import performance
 
-    target = out or _new_evaluation(model, data)
-    scores = report.evaluate_model(
-        model, data, target, part=part, threshold=threshold, draws=draws, seed=seed
-    )
+    scores, what, folder = report.evaluate_run(run, data, out, part, threshold, draws, seed)
+    typer.echo(what)
     for metric in ("accuracy", "weighted_f1", "sensitivity", "specificity", "roc_auc"):
         typer.echo(performance.in_words(scores, metric))
-    typer.echo(f"Report, scores, predictions and model card: {target / 'report.html'}")
-    _tell("Not for diagnosis.")
+    typer.echo(f"Report, scores, predictions and model card: {folder / 'report.html'}")
+    for line in (*card.doubts(scores), "Not for diagnosis."):
+        _tell(line)
 
 
 @app.command()
-def predict(model: Model, data: Data, out: To = None, threshold: Threshold = 0.5) -> None:
-    """Judges images without labels, such as the final test set."""
+def predict(run: Run, data: In, out: To = None, threshold: Threshold = 0.5) -> None:
+    """Lets a run judge images without labels, such as the final test set."""
     from helpers.commands import report
 
-    target = out or _new_evaluation(model, data)
-    judged = report.predict_images(model, data, target, threshold)
+    judged, folder = report.predict_images(run, data, out, threshold)
     for label, rows in judged.groupby("called"):
         typer.echo(f"called {label}: {len(rows):>7,} of {len(judged):,} images")
-    typer.echo(f"One row per image: {target / 'predictions.csv'}")
-    _tell("Not for diagnosis.")
-
-
-def _new_evaluation(model: Path, data: Path) -> Path:
-    """Names a folder after the network (its run, if it is in one) and the images."""
-    from helpers import settings
-
-    name = model.resolve().parent.name if model.stem == "model" else model.stem
-    return settings.work_dir() / "evaluations" / f"{name}-{data.resolve().name}"
+    typer.echo(f"One row per image: {folder / 'predictions.csv'}")
+    damaged = judged.loc[judged["problem"] != "", ["file", "problem"]].to_numpy()
+    for line in (*(f"Not judged: {file}: {why}" for file, why in damaged), "Not for diagnosis."):
+        _tell(line)
+    raise typer.Exit(int(len(damaged) > 0))
 
 
 @app.command()
 def augment(
     source: In,
     target: Out,
-    total: Annotated[int, typer.Option(help="Training images in the end, originals included.")],
+    total: Number,
     seed: Seed = 1,
-    per_class: Annotated[
-        bool, typer.Option("--per-class", help="As many of each class: balances them.")
-    ] = False,
+    per_class: Each = False,
     how: How = "copy",
 ) -> None:
     """Copies the `train` folder of a split and adds turned, mirrored cells."""
@@ -213,12 +206,14 @@ def series(
     profile: Annotated[str, typer.Argument(help="smoke, workshop or paper.")] = "smoke",
     only: Annotated[list[str] | None, typer.Argument(help="Such as 01 02; else all.")] = None,
 ) -> None:
-    """Runs the notebooks in order and gathers their figures and tables on one page."""
+    """Runs the notebooks in order, and writes a page of each."""
     from helpers.commands import series
 
     page, results = series.run(profile, only or [], lambda text: typer.echo(text, nl=False))
     failed = [result.name for result in results if result.status == "failed"]
+    most = max(result.memory for result in results)
     typer.echo(f"{len(results) - len(failed)} of {len(results)} notebooks ran to their end.")
+    typer.echo(f"At most {most:.1f} GB of memory, all processes together.")
     typer.echo(f"Figures, tables and executed notebooks: {page}")
     if failed:
         _tell(f"Error: these failed: {', '.join(failed)}")

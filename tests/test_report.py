@@ -1,61 +1,55 @@
-"""What is written about a network: whole, true, and clear about what is not known."""
-
-from __future__ import annotations
+"""What is said of a run and its scores: whole, and no more than content proves."""
 
 import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-import keras
 import numpy as np
 import pandas as pd
 import pytest
 from judged import judged
 from PIL import Image
+from sealed_run import known_table, make_run, network, write_cells
 
 from helpers.commands import card, report
+from helpers.data import cnmc, duplicates, image_files, official
 from helpers.evaluation import performance
 
-
-def save_network(path, outputs=2, side=8):
-    inputs = keras.Input((side, side, 3))
-    pooled = keras.layers.GlobalAveragePooling2D()(inputs)
-    keras.Model(inputs, keras.layers.Dense(outputs, activation="softmax")(pooled)).save(path)
-    return path
+PEOPLE = ("1", "2", "3", "H1", "H2", "H4")
+PARTS = {"1": "train", "H1": "train", "2": "validation", "H2": "validation", "3": "test",
+         "H4": "test"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory):
-    """Twelve cells of six subjects in plain folders."""
-    folder, rng = tmp_path_factory.mktemp("cells"), np.random.default_rng(0)
-    for n in range(12):
-        label, subject = (("all", f"{n // 4 + 1}"), ("hem", f"H{n // 4 + 1}"))[n % 2]
-        path = folder / label / f"UID_{subject}_{n}_1_{label}.bmp"
-        path.parent.mkdir(exist_ok=True)
-        Image.fromarray(rng.integers(0, 255, (450, 450, 3), dtype=np.uint8)).save(path)
-    return folder
+    return write_cells(tmp_path_factory.mktemp("cells") / "cells", PEOPLE)
 
 
 @pytest.fixture(scope="module")
-def written(cells, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("written")
-    model = save_network(folder / "model.keras")
-    scores = report.evaluate_model(model, cells, folder / "out", threshold=0.4, draws=50)
-    return folder / "out", scores
+def run(cells, tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("runs"), known_table(cells, PARTS))
 
 
-def run_folder(folder, cells):
-    """A network in a run folder, whose test subjects are 3 and h3."""
-    save_network(folder / "model.keras")
-    table = report.find_cells(cells)[0]
-    side = table["subject"].map({"3": "test", "h3": "test", "2": "validation"})
-    table.assign(split=side, probability=0.5).dropna(subset="split").to_csv(
-        folder / "predictions.csv"
-    )
-    (folder / "metrics.json").write_text(json.dumps({"note": "tiny", "parameters": 8}))
-    (folder / "run.json").write_text("{}")
-    return folder / "model.keras"
+@pytest.fixture
+def evaluate(tmp_path):
+    """Evaluates a run; gives the number of cells, what was scored, and the card."""
+
+    def call(run, data, **options):
+        out = tmp_path / f"out-{len(list(tmp_path.iterdir()))}"
+        scores, what, folder = report.evaluate_run(run, data, out, draws=5, **options)
+        text = (folder / "model_card.md").read_text(encoding="utf-8")
+        assert what in text
+        return int(scores["cells"].iloc[0]), what, text
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def written(run, cells, tmp_path_factory):
+    out = tmp_path_factory.mktemp("written") / "out"
+    scores, _, folder = report.evaluate_run(run, cells, out, threshold=0.4, draws=50)
+    return folder, scores
 
 
 class TestFiles:
@@ -66,18 +60,18 @@ class TestFiles:
 
     def test_when_metrics_are_read_then_they_say_what_was_scored(self, written):
         found = json.loads((written[0] / "metrics.json").read_text())
-        assert (found["cells"], found["subjects"], found["threshold"]) == (12, 6, 0.4)
-        assert found["scored on"] == report.UNKNOWN
+        assert (found["scored on"], found["threshold"]) == (report.UNSEEN, 0.4)
+        assert found["images"] == "images of unknown origin"
         assert found["scores"]["accuracy"]["value"] == written[1].loc["accuracy", "value"]
+        assert (found["scores"]["accuracy"]["cells"], found["training"]["note"]) == (4, "tiny")
 
     def test_when_the_page_is_opened_then_it_stands_alone_and_warns(self, written):
         page = (written[0] / "report.html").read_text(encoding="utf-8")
-        assert "not for diagnosis" in page
-        assert "trained on these images" in page
+        assert "Not for diagnosis" in page
         sources = re.findall(r'<img src="([^"]{30})', page)
         assert len(sources) == 4
         assert all(source.startswith("data:image/png;base64,") for source in sources)
-        assert not re.search(r'(?:src|href)="(?!data:)', page)
+        assert not re.search(r'(?:src|href)="(?!data:|#)', page)
         assert "nan" not in re.sub(r'src="[^"]*"', "", page).lower()
 
     def test_when_the_page_is_parsed_then_every_tag_is_closed(self, written):
@@ -94,60 +88,293 @@ class TestFiles:
         Reader().feed((written[0] / "report.html").read_text(encoding="utf-8"))
         assert open_tags == []
 
-    def test_when_a_name_holds_markup_then_it_is_text(self, cells, tmp_path):
-        model = save_network(tmp_path / "<b>.keras")
-        report.evaluate_model(model, cells, tmp_path / "out", draws=5)
-        assert "<b>.keras" not in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    def test_when_card_and_page_are_compared_then_they_say_the_same(self, written):
+        text = (written[0] / "model_card.md").read_text(encoding="utf-8")
+        page = (written[0] / "report.html").read_text(encoding="utf-8")
+        assert report.UNSEEN in re.sub("&#39;", "'", page)
+        assert all(limit in page for limit in card.LIMITS)
+        assert all(limit in text for limit in card.LIMITS)
 
-    def test_when_one_class_is_there_then_the_page_does_without_curves(self, cells, tmp_path):
-        model = save_network(tmp_path / "model.keras")
-        report.evaluate_model(model, cells / "all", tmp_path / "out", draws=5)
+    def test_when_one_class_is_there_then_the_page_does_without_curves(self, run, cells, tmp_path):
+        report.evaluate_run(run, cells / "all", tmp_path / "out", draws=5)
         assert (tmp_path / "out" / "report.html").read_text(encoding="utf-8").count("<img") == 3
 
-    def test_when_the_threshold_is_no_probability_then_it_is_refused(self, cells, tmp_path):
+    def test_when_a_run_is_evaluated_again_then_nothing_is_overwritten(
+        self, run, cells, tmp_path, monkeypatch
+    ):
+        monkeypatch.setenv("CNMC_WORK", str(tmp_path))
+        folders = [report.evaluate_run(run, cells, threshold=t, draws=5)[2] for t in (0.4, 0.6)]
+        found = [json.loads((f / "metrics.json").read_text())["threshold"] for f in folders]
+        assert found == [0.4, 0.6]
+
+    def test_when_the_named_folder_holds_results_then_it_is_refused(self, run, cells, written):
+        with pytest.raises(FileExistsError, match="new or empty folder"):
+            report.evaluate_run(run, cells, written[0])
+
+
+class TestRuns:
+    def test_when_the_model_in_a_run_is_named_then_it_is_that_run(self, run):
+        assert report.open_run(run / "model.keras").folder == report.open_run(run).folder
+
+    def test_when_the_network_is_from_elsewhere_then_the_notebook_is_pointed_to(self, tmp_path):
+        network().save(tmp_path / "other.keras")
+        for path in (tmp_path / "other.keras", tmp_path):
+            with pytest.raises(ValueError, match="A network from elsewhere"):
+                report.open_run(path)
+
+    @pytest.mark.parametrize("name", ["model.keras", "images.csv", "metrics.json"])
+    def test_when_a_foreign_file_lies_in_a_run_then_it_is_refused(self, cells, tmp_path, name):
+        folder = make_run(tmp_path, known_table(cells, PARTS))
+        other = make_run(tmp_path / "2", known_table(cells, "test"), network(None), seed=2)
+        (folder / name).write_bytes((other / name).read_bytes())
+        with pytest.raises(ValueError, match=rf"{name} is not the one that run.json records"):
+            report.open_run(folder)
+
+    def test_when_a_file_of_the_run_is_gone_then_it_is_refused(self, cells, tmp_path):
+        folder = make_run(tmp_path, known_table(cells, PARTS))
+        (folder / "images.csv").unlink()
+        with pytest.raises(ValueError, match=r"images.csv is not the one"):
+            report.open_run(folder)
+
+    def test_when_the_run_is_an_auto_encoder_then_it_is_refused(self, cells, tmp_path):
+        folder = make_run(tmp_path, known_table(cells, PARTS), task="Reconstruction")
+        with pytest.raises(ValueError, match="run of a reconstruction"):
+            report.open_run(folder)
+
+    def test_when_the_run_was_renamed_and_moved_then_it_is_the_same(self, cells, tmp_path):
+        folder = make_run(tmp_path, known_table(cells, PARTS))
+        moved = folder.rename(tmp_path / "my run")
+        assert report.open_run(moved).metrics["note"] == "tiny"
+
+    def test_when_there_is_nothing_then_no_image_is_read(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(image_files, "add_digests", lambda table: [][0])
+        with pytest.raises(FileNotFoundError, match=r"model\.keras in it.*'nowhere"):
+            report.evaluate_run("nowhere.keras", tmp_path)
         with pytest.raises(ValueError, match="threshold=50"):
-            report.evaluate_model("any.keras", cells, tmp_path, threshold=50)
+            report.evaluate_run("nowhere.keras", tmp_path, threshold=50)
+
+    def test_when_the_outputs_are_logits_then_they_are_refused(self, cells, tmp_path):
+        for number, outputs in enumerate([None, "log_softmax", "relu"]):
+            folder = make_run(tmp_path / str(number), known_table(cells, PARTS), network(outputs))
+            with pytest.raises(ValueError, match="probabilities"):
+                report.evaluate_run(folder, cells, tmp_path / f"out{number}")
+
+    def test_when_it_answers_no_numbers_then_it_is_told(self, cells, tmp_path):
+        model = network()
+        model.set_weights([np.full_like(w, np.nan) for w in model.get_weights()])
+        folder = make_run(tmp_path, known_table(cells, PARTS), model)
+        with pytest.raises((FloatingPointError, ValueError), match="number"):
+            report.evaluate_run(folder, cells, tmp_path / "out")
 
 
 class TestUnseen:
-    def test_when_the_network_knows_the_images_then_only_its_test_part_is_scored(
-        self, cells, tmp_path
+    def test_when_the_run_knows_the_images_then_only_its_test_part_is_scored(
+        self, run, cells, evaluate
     ):
-        model = run_folder(tmp_path, cells)
-        scores = report.evaluate_model(model, cells, tmp_path / "out", draws=5)
-        assert scores["cells"].unique() == [4]
-        found = pd.read_csv(tmp_path / "out" / "predictions.csv")
-        assert set(found["subject"]) == {"3", "h3"}
-        assert (
-            "subjects the network had not seen" in (tmp_path / "out" / "model_card.md").read_text()
-        )
+        assert evaluate(run, cells)[:2] == (4, report.UNSEEN)
 
-    def test_when_the_images_are_others_then_all_are_scored(self, cells, tmp_path):
-        model, table = run_folder(tmp_path, cells), report.find_cells(cells)[0]
-        others = table.assign(path=table["path"].str.replace("UID_", "UID_9"))
-        rows, what = report.keep_unseen(others, model, "preliminary")
-        assert (len(rows), what) == (12, report.PRELIMINARY)
+    def test_when_images_have_other_names_then_content_tells_them(
+        self, run, cells, evaluate, tmp_path
+    ):
+        for number, path in enumerate(sorted(cells.rglob("*.bmp"))):
+            label = path.parent.name
+            copy = tmp_path / "copies" / label / f"UID_{'H' * (label == 'hem')}9_{number}_1_{label}"
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            Image.open(path).save(copy.with_suffix(".png"))
+        assert evaluate(run, tmp_path / "copies")[:2] == (4, report.UNSEEN)
+
+    def test_when_other_images_have_the_same_names_then_they_are_others(
+        self, run, evaluate, tmp_path
+    ):
+        cells, what, _ = evaluate(run, write_cells(tmp_path / "drawn anew", PEOPLE, seed=1))
+        assert cells == 12
+        assert what == report.SHARED.format(8)
+
+    def test_when_images_and_subjects_are_others_then_nothing_is_promised(
+        self, run, evaluate, tmp_path
+    ):
+        others = write_cells(tmp_path / "others", ("8", "9", "H8", "H9"), seed=2)
+        assert evaluate(run, others)[:2] == (8, report.OTHERS)
+
+    def test_when_a_subject_shares_an_image_with_training_then_it_is_told(
+        self, run, cells, evaluate, tmp_path
+    ):
+        others = write_cells(tmp_path / "others", ("8", "9", "H8", "H9"), seed=2)
+        known = next((cells / "all").glob("UID_1_*.bmp")).read_bytes()
+        (others / "all" / "UID_9_77_1_all.bmp").write_bytes(known)
+        scored, what, _ = evaluate(run, others)
+        assert scored == 8
+        assert what == report.SHARED.format(2)
+
+    def test_when_all_images_are_known_from_training_then_there_is_no_score(
+        self, run, cells, tmp_path
+    ):
+        seen = write_cells(tmp_path / "seen", ("1", "2", "3", "H1", "H2", "H4"))
+        for path in (*seen.rglob("UID_3_*"), *seen.rglob("UID_H4_*")):
+            path.unlink()
+        with pytest.raises(ValueError, match="says nothing"):
+            report.evaluate_run(run, seen, tmp_path / "out")
+
+    def test_when_an_image_is_in_training_too_then_it_is_not_scored(
+        self, cells, evaluate, tmp_path
+    ):
+        table = known_table(cells, PARTS)
+        twin = table[table["subject"] == "3"].head(1).assign(split="train")
+        folder = make_run(tmp_path, pd.concat([table, twin], ignore_index=True))
+        assert evaluate(folder, cells)[0] == 3
+
+    def test_when_subjects_were_on_both_sides_then_the_score_is_too_good(
+        self, cells, evaluate, tmp_path
+    ):
+        table = known_table(cells, ["train", "test"] * 6)
+        scored, what, text = evaluate(make_run(tmp_path, table), cells)
+        assert scored == 6
+        assert "both sides of its split: too good" in what
+        assert "had not seen" not in text
+
+    def test_when_the_epoch_was_chosen_on_test_then_the_score_is_too_good(
+        self, cells, evaluate, tmp_path
+    ):
+        folder = make_run(tmp_path, known_table(cells, PARTS), select_on="test")
+        _, what, text = evaluate(folder, cells)
+        assert "its epoch was chosen on them: too good" in what
+        assert "had not seen" not in text
+
+    def test_when_subjects_are_not_recorded_then_nothing_is_promised(
+        self, cells, evaluate, tmp_path
+    ):
+        table = known_table(cells, PARTS, linked_subject=np.nan)
+        assert "not recorded" in evaluate(make_run(tmp_path, table), cells)[1]
 
 
-class TestModels:
-    @pytest.mark.parametrize("wrong", [{"outputs": 3}, {"side": None}])
-    def test_when_the_network_is_another_kind_then_it_is_refused(self, wrong, tmp_path):
-        path = save_network(tmp_path / "model.keras", **wrong)
-        with pytest.raises(ValueError, match="square colour images"):
-            report.open_model(path)
+class TestOrigin:
+    @staticmethod
+    def preliminary(folder, people=("57", "58", "H49", "H50"), seed=5):
+        """A folder that is named and laid out like the official preliminary set."""
+        plain = write_cells(folder / "plain", people, seed)
+        target = folder / "C-NMC_test_prelim_phase_data"
+        target.mkdir()
+        lines = ["Patient_ID,new_names,labels"]
+        for number, path in enumerate(sorted(plain.rglob("*.bmp"))):
+            path.rename(target / f"{number}.bmp")
+            lines.append(f"{path.name},{number}.bmp,{int(path.parent.name == 'all')}")
+        labels = folder / "C-NMC_test_prelim_phase_data_labels.csv"
+        labels.write_text("\n".join(lines))
+        for part in ("all", "hem"):
+            (plain / part).rmdir()
+        plain.rmdir()
+        return folder
 
-    def test_when_it_is_no_model_then_it_is_refused(self, tmp_path):
-        (tmp_path / "model.h5").write_bytes(b"")
-        with pytest.raises(ValueError, match=r"ends in \.keras"):
-            report.open_model(tmp_path / "model.h5")
+    def test_when_a_folder_is_named_like_the_official_set_then_its_content_decides(
+        self, run, evaluate, tmp_path
+    ):
+        _, what, text = evaluate(run, self.preliminary(tmp_path / "data"))
+        assert what == report.OTHERS
+        assert "official" not in text
+        assert "C-NMC 2019" not in text
 
-    def test_when_it_answers_no_numbers_then_it_is_told(self, cells, tmp_path):
-        path = save_network(tmp_path / "model.keras")
-        model = keras.saving.load_model(path)
-        model.set_weights([np.full_like(w, np.nan) for w in model.get_weights()])
-        model.save(path)
-        with pytest.raises(FloatingPointError, match="12 of 12 cells"):
-            report.judge(path, report.find_cells(cells)[0])
+    def test_when_the_content_is_published_then_it_is_said(
+        self, run, evaluate, tmp_path, monkeypatch
+    ):
+        data = self.preliminary(tmp_path / "data")
+        table = image_files.add_digests(cnmc.index(data, "preliminary"))
+        published = {"preliminary": (8, cnmc.listing_digest(table))}
+        monkeypatch.setattr(official, "PUBLISHED", published)
+        _, what, text = evaluate(run, data)
+        assert what == report.PRELIMINARY
+        assert "C-NMC 2019." in text
+
+    def test_when_the_network_was_trained_on_the_official_test_then_it_is_refused(
+        self, tmp_path, monkeypatch
+    ):
+        data = self.preliminary(tmp_path / "data")
+        table = duplicates.link_subjects(image_files.add_digests(cnmc.index(data, "preliminary")))
+        published = {"preliminary": (8, cnmc.listing_digest(table))}
+        monkeypatch.setattr(official, "PUBLISHED", published)
+        folder = make_run(tmp_path, table.assign(split="train", drawn=False))
+        with pytest.raises(ValueError, match="says nothing"):
+            report.evaluate_run(folder, data, tmp_path / "out")
+
+    def test_when_a_folder_holds_noise_then_it_is_of_unknown_origin(self, run, evaluate, tmp_path):
+        noise = write_cells(tmp_path / "fold_0", ("8", "9", "H8", "H9"), seed=3)
+        text = evaluate(run, noise)[2]
+        assert "Images of unknown origin" in text
+        assert "C-NMC 2019" not in text
+
+    @pytest.mark.parametrize("below", ["", "all/.."])
+    def test_when_the_marker_lies_above_then_the_cells_are_drawn(
+        self, run, cells, evaluate, tmp_path, below
+    ):
+        data = write_cells(tmp_path / "tree" / "training_data" / "fold_0", PEOPLE)
+        (tmp_path / "tree" / cnmc.MARKER).write_text("{}")
+        text = evaluate(run, data / below)[2]
+        assert "Synthetic stand-in cells, drawn" in text
+        assert "The cells are drawn" in text
+
+    def test_when_drawn_cells_are_copied_then_the_run_knows_them(self, cells, evaluate, tmp_path):
+        folder = make_run(tmp_path, known_table(cells, PARTS, drawn=True))
+        assert "The cells are drawn" in evaluate(folder, cells)[2]
+
+    def test_when_some_cells_are_drawn_then_it_is_said(self, cells, evaluate, tmp_path):
+        table = known_table(cells, PARTS)
+        folder = make_run(tmp_path, table.assign(drawn=table["label"] == "ALL"))
+        assert "Synthetic stand-in cells among others" in evaluate(folder, cells)[2]
+
+
+class TestPredict:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        for name, light in (("a/1.png", 230), ("b/1.png", 20), ("b/10.png", 20), ("b/9.png", 20)):
+            path = tmp_path / "images" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((450, 450, 3), light, np.uint8)).save(path)
+        return tmp_path / "images"
+
+    def test_when_files_share_a_name_then_each_has_its_row(self, run, folder, tmp_path):
+        table, out = report.predict_images(run, folder, tmp_path / "out")
+        expected = {"a/1.png": "ALL", "b/1.png": "HEM", "b/9.png": "HEM", "b/10.png": "HEM"}
+        assert dict(zip(table["file"], table["called"], strict=True)) == expected
+        assert list(pd.read_csv(out / "predictions.csv")["file"]) == list(expected)
+
+    def test_when_one_image_is_truncated_then_the_others_are_judged(self, run, folder, tmp_path):
+        data = (folder / "a/1.png").read_bytes()
+        (folder / "a/1.png").write_bytes(data[: len(data) // 2])
+        (folder / "b/9.png").write_bytes(b"")
+        table, _ = report.predict_images(run, folder, tmp_path / "out")
+        assert list(table["problem"]) == ["truncated", "", "zero bytes", ""]
+        assert list(table["probability"].notna()) == [False, True, False, True]
+        assert list(table["called"].fillna("")) == ["", "HEM", "", "HEM"]
+
+    def test_when_an_image_is_the_runs_own_then_its_part_is_told(self, run, cells, tmp_path):
+        table, _ = report.predict_images(run, cells, tmp_path / "out")
+        assert table["part"].value_counts().to_dict() == dict.fromkeys(set(PARTS.values()), 4)
+
+    def test_when_no_image_can_be_read_then_it_is_an_error(self, run, tmp_path):
+        (tmp_path / "images").mkdir()
+        (tmp_path / "images" / "1.png").write_bytes(b"no image")
+        with pytest.raises(ValueError, match="None of the images can be read"):
+            report.predict_images(run, tmp_path / "images", tmp_path / "out")
+
+
+class TestDoubts:
+    @staticmethod
+    def scores(probability):
+        label, who = ["ALL", "HEM"] * 30, [f"{n % 10}{'AH'[n % 2]}" for n in range(60)]
+        cells = pd.DataFrame({"label": label, "linked_subject": who, "probability": probability})
+        return performance.evaluate(cells, draws=50)
+
+    def test_when_nearly_all_cells_get_one_class_then_it_is_doubted(self):
+        assert "called ALL" in card.doubts(self.scores(np.linspace(0.6, 0.9, 60)))[0]
+        assert "called HEM" in card.doubts(self.scores(np.linspace(0.1, 0.4, 60)))[0]
+
+    def test_when_the_outputs_are_swapped_then_it_is_doubted(self):
+        doubts = card.doubts(self.scores([0.1, 0.9] * 30))
+        assert "swapped" in doubts[0]
+        assert doubts[0] in card.write_card("a", self.scores([0.1, 0.9] * 30), "x")
+
+    def test_when_scores_are_ordinary_then_there_is_no_doubt(self):
+        assert card.doubts(self.scores([0.9, 0.1] * 30)) == []
+        assert card.doubts(self.scores([0.9, 0.6, 0.2, 0.1] * 15)) == []
 
 
 class TestCard:
@@ -157,11 +384,11 @@ class TestCard:
         training = {"note": "vgg16, 64 px", "weights_note": "random", "parameters": 1_000}
         text = card.write_card(
             "vgg16", performance.evaluate(table, draws=20), "synthetic cells", training=training,
-            split=split,
+            split=split, facts={"seed": 3},
         )  # fmt: skip
         heads = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
         assert heads == [
-            "Model card: vgg16", "Intended use", "Data", "Training", "Results", "Limits"
+            "Model card: vgg16", "Intended use", "Data", "Training", "Results", "Limits", "Record"
         ]  # fmt: skip
         assert "Not for diagnosis" in text
         assert "first weights: random" in text
@@ -183,12 +410,14 @@ class TestRealFiles:
     DATA = Path(__file__).resolve().parents[2] / "shared" / "cnmc" / "C-NMC_Leukemia"
 
     @pytest.mark.skipif(not DATA.is_dir(), reason="the real C-NMC 2019 files are not here")
-    def test_when_the_preliminary_set_is_there_then_it_is_what_is_scored(self, tmp_path):
-        model = save_network(tmp_path / "model.keras", side=16)
-        report.evaluate_model(model, self.DATA, tmp_path / "out", draws=5)
-        found = pd.read_csv(tmp_path / "out" / "predictions.csv").set_index("file")
+    def test_when_some_preliminary_images_are_there_then_they_are_scored_as_unknown(
+        self, run, evaluate, tmp_path
+    ):
+        scored, what, text = evaluate(run, self.DATA)
+        files = [path for path in tmp_path.rglob("predictions.csv")]
+        found = pd.read_csv(files[0]).set_index("file")
         truth = {"1002.bmp": ("HEM", "H49"), "1005.bmp": ("ALL", "57"), "1105.bmp": ("ALL", "53")}
-        assert dict(zip(found.index, zip(found["label"], found["subject"], strict=True),
-                        strict=True)) == truth  # fmt: skip
-        facts = json.loads((tmp_path / "out" / "metrics.json").read_text())
-        assert (facts["images"], facts["scored on"]) == ("C-NMC 2019", report.PRELIMINARY)
+        shown = {Path(name).name: (row.label, row.subject) for name, row in found.iterrows()}
+        assert shown == truth
+        assert (scored, what) == (3, report.OTHERS)
+        assert "Images of unknown origin" in text  # three of 1,867: not the published part

@@ -1,10 +1,14 @@
-from __future__ import annotations
-
 import base64
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 
 import nbformat
+import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
@@ -43,16 +47,35 @@ def test_when_a_notebook_fails_then_the_next_runs_and_the_cell_is_shown(make):
 
 def test_when_notebooks_run_then_there_is_one_line_for_each_with_its_seconds(make):
     _, _, said = make(n00_one=["1"], n01_two=["2"])
-    assert re.fullmatch(r"\[1/2\] 00_one +[\d.]+ s  ok\n\[2/2\] 01_two +[\d.]+ s  ok\n", said)
+    line = r"\[{}/2\] {} +[\d.]+ s +[\d.]+ GB  ok\n"
+    assert re.fullmatch(line.format(1, "00_one") + line.format(2, "01_two"), said)
 
 
-def test_when_notebooks_show_figures_and_tables_then_the_page_has_them(make):
+def test_when_a_notebook_takes_memory_then_its_peak_tells(make):
+    few, many = "import time", "import time\nheld = b'1' * 600_000_000"
+    _, results, _ = make(n00_few=[few, "time.sleep(1)"], n01_many=[many, "time.sleep(1)"])
+    assert 0.4 < results[1].memory - results[0].memory < 0.8
+
+
+def test_when_notebooks_show_figures_and_tables_then_their_pages_have_them(make):
     page, _, _ = make(n00_one=[SHOW], n01_two=[TABLE])
-    text = page.read_text(encoding="utf-8")
-    assert 'src="figures/00_one-01.png" alt="A &lt;dot&gt;."' in text
-    assert (page.parent / "figures" / "00_one-01.png").read_bytes() == b"\x89PNG dot"
-    assert "T_01_two_1_row0_col0" in text
-    assert "About 01_two" in text
+    assert re.findall(r'href="(.*?)"', page.read_text(encoding="utf-8")) == [
+        "00_one.html",
+        "01_two.html",
+    ]
+    one, two = (page.with_name(f"{n}.html").read_text(encoding="utf-8")
+                for n in ("00_one", "01_two"))  # fmt: skip
+    assert f"data:image/png;base64,{DOT}" in one
+    assert 'alt="A &lt;dot&gt;."' in one
+    assert "About 00_one" in one
+    assert "picture =" not in one
+    assert "T_t_row0_col0" in two
+
+
+def test_when_one_notebook_is_run_again_then_the_page_still_links_to_the_others(make):
+    make(n00_one=["1"], n01_two=["2"])
+    page, _, _ = make(n00_one=["1"])
+    assert "01_two.html" in page.read_text(encoding="utf-8")
 
 
 def test_when_a_notebook_ran_then_its_copy_has_the_outputs_and_it_has_not(make, tmp_path):
@@ -78,6 +101,73 @@ def test_when_a_kernel_dies_then_the_notebook_failed(make):
     assert "os._exit(9)" in said
 
 
+@pytest.mark.parametrize(
+    "text", ["", "<<<<<<< HEAD\n{}\n=======\n", '{"cells": 3}', "version https://git-lfs"]
+)
+def test_when_a_file_is_no_notebook_then_it_fails_alone(make, tmp_path, text):
+    (tmp_path / "00_bad.ipynb").write_text(text)
+    page, results, said = make(n01_good=["1"])
+    assert [result.status for result in results] == ["failed", "ok"]
+    assert re.search(r"00_bad .* failed\n\n\n  \w+: ", said)
+    assert "00_bad" in page.read_text()
+
+
+def test_when_a_kernel_does_not_start_then_the_others_run(make, monkeypatch):
+    real, calls = series._own_kernel, []
+
+    def kernel():
+        manager = real()
+        calls.append(manager)
+        if len(calls) == 1:
+            manager.kernel_spec.argv = [sys.executable, "-c", "raise SystemExit(3)"]
+        return manager
+
+    monkeypatch.setattr(series, "_own_kernel", kernel)
+    _, results, _ = make(n00_no_kernel=["1"], n01_good=["1"])
+    assert [result.status for result in results] == ["failed", "ok"]
+    assert "RuntimeError" in results[0].problem
+
+
+def test_when_a_notebook_ends_then_its_kernel_and_what_it_started_are_gone(make, tmp_path):
+    codes = ["import os, subprocess, sys",
+             "left = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])",
+             f"open({str(tmp_path / 'pids')!r}, 'a').write(f'{{os.getpid()}} {{left.pid}} ')",
+             "1 / 0"]  # fmt: skip
+    make(n00_one=codes[:3], n01_two=codes)
+    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    assert len(pids) == 4
+    assert not any(map(runs, pids))
+
+
+def runs(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no such signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_when_the_series_is_stopped_then_it_ends_at_once_with_its_processes(tmp_path, number):
+    told = tmp_path / "pid"
+    code = f"import os, time\nopen({str(told)!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)"
+    for name in ("00_one", "01_two"):
+        nbformat.write(new_notebook(cells=[new_code_cell(code)]), tmp_path / f"{name}.ipynb")
+    call = f"series.run('smoke', notebooks=pathlib.Path({str(tmp_path)!r}))"
+    command = [sys.executable, "-c", f"import pathlib; from helpers.commands import series; {call}"]
+    env = {**os.environ, "CNMC_WORK": str(tmp_path / "work")}
+    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process:
+        while not (told.exists() and told.read_text()):
+            time.sleep(0.1)
+            assert process.poll() is None
+        process.send_signal(number)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert "atexit" not in said
+    assert not runs(int(told.read_text()))
+    assert not (tmp_path / "work" / "series" / "smoke" / "01_two.ipynb").exists()
+
+
 def test_when_a_notebook_leaves_a_process_behind_then_it_does_not_hold_our_streams(make):
     code = "import os\nnull = os.stat(os.devnull).st_rdev\nassert os.fstat({}).st_rdev == null"
     _, results, _ = make(n01_left=[code.format(1), code.format(2)])
@@ -85,7 +175,8 @@ def test_when_a_notebook_leaves_a_process_behind_then_it_does_not_hold_our_strea
 
 
 def test_when_some_are_asked_for_then_only_these_are_listed(tmp_path):
-    for name in ("01_b.ipynb", "00_a.ipynb", "02_c.ipynb", "notes.ipynb"):
+    for name in ("01_b.ipynb", "00_a.ipynb", "02_c.ipynb", "notes.ipynb", "02_c-Copy1.ipynb",
+                 "01_b (1).ipynb", "00_a copy.ipynb"):  # fmt: skip
         (tmp_path / name).touch()
     assert [p.stem for p in series.find_notebooks(tmp_path)] == ["00_a", "01_b", "02_c"]
     assert [p.stem for p in series.find_notebooks(tmp_path, ["02", "00"])] == ["00_a", "02_c"]

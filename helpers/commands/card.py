@@ -1,21 +1,26 @@
-"""A model card per run: what the network is, what it was shown, how well it does, what it is not.
+"""A model card and its page: what a network is, what it was shown, how well it does, what not.
 
 After Mitchell and others 2019, 'Model Cards for Model Reporting', doi 10.1145/3287560.3287596.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
+import base64
+import io
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
+from helpers.data import splits
 from helpers.evaluation import metrics, performance
 
 SHOWN = tuple(name for name in metrics.NAMES if name not in metrics.COUNTS)
 NOT_FOR_DIAGNOSIS = (
     "Teaching material. **Not for diagnosis**, nor for any decision about a person: no clinical "
     "validation was done, and the images show single cut-out nuclei, not patients."
+)
+USE = (
+    "To learn how such networks are trained and judged: cell images in, a probability of ALL "
+    "(acute lymphoblastic leukaemia) per cell out."
 )
 LIMITS = (
     "All images come from one laboratory, one stain and one camera; elsewhere anything may happen.",
@@ -24,6 +29,12 @@ LIMITS = (
     "Few subjects: the interval over subjects says how little that is, and is itself rough.",
     "The probabilities are only as good as the calibration error says.",
 )
+NEARLY_ALL = 0.95
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
+img { max-width: 100% } figcaption { color: #555 } .anchor-link { display: none }
+td, th { padding: .2rem .8rem; text-align: left; border-bottom: 1px solid #ddd }
+"""
 
 
 def write_card(
@@ -35,6 +46,7 @@ def write_card(
     split: pd.DataFrame | None = None,
     threshold: float = 0.5,
     scored_on: str = "the test part, whose subjects the network had not seen",
+    facts: Mapping[str, Any] | None = None,
 ) -> str:
     """Writes the card of one network in Markdown.
 
@@ -46,88 +58,112 @@ def write_card(
         split: The split table of the run, if it is at hand.
         threshold: A cell was called ALL above it.
         scored_on: What was scored, in words.
+        facts: What else the card shall record.
 
     Returns:
         The text.
     """
+    row = scores.iloc[0]
+    results = (
+        f"On {scored_on}: {row['cells']:,.0f} cells of {row['subjects']:,.0f} subjects. A cell is "
+        f"called ALL above a probability of {threshold:.3g}.\n\n"
+        f"{_table(performance.for_display(scores, SHOWN))}\n\n"
+        "The interval over subjects is the one to quote; over cells it ignores that cells of one "
+        "patient are alike."
+    )
+    settings = (training or {}).get("settings", {})
+    limits = [*doubts(scores), *LIMITS]
+    if "synthetic" in origin:
+        limits.append("The cells are drawn: nothing here says anything about real ones.")
+    if settings.get("select_on") == "test":
+        limits.append("The epoch was chosen on the test part, so the scores are too good.")
     parts = {
-        f"Model card: {name}": NOT_FOR_DIAGNOSIS,
-        "Intended use": "To learn how such networks are trained and judged: cell images in, a "
-        "probability of ALL (acute lymphoblastic leukaemia) per cell out.",
+        "Intended use": USE,
         "Data": f"{origin[:1].upper()}{origin[1:]}.{_shares(split)}",
         "Training": _training(training),
-        "Results": _results(scores, threshold, scored_on),
-        "Limits": _bullets(LIMITS + _own_limits(origin, training)),
+        "Results": results,
+        "Limits": _bullets(limits),
+        "Record": _bullets(f"{key}: {value}" for key, value in (facts or {}).items()),
     }
-    marks = ["#"] + ["##"] * len(parts)
-    return (
-        "\n\n".join(
-            f"{m} {head}\n\n{text}" for m, (head, text) in zip(marks, parts.items(), strict=False)
-        )
-        + "\n"
-    )
+    sections = [f"## {head}\n\n{text}" for head, text in parts.items() if text]
+    return "\n\n".join([f"# Model card: {name}", NOT_FOR_DIAGNOSIS, *sections]) + "\n"
+
+
+def doubts(scores: pd.DataFrame) -> list[str]:
+    """Says what looks wrong with scores: nearly all cells in one class, or worse than guessing."""
+    tp, tn, fp, fn = (scores.loc[name, "value"] for name in ("tp", "tn", "fp", "fn"))
+    called, both = (tp + fp) / scores["cells"].iloc[0], tp + fn and tn + fp
+    found = []
+    if both and not 1 - NEARLY_ALL < called < NEARLY_ALL:
+        label = "ALL" if called > 0.5 else "HEM"
+        found.append(f"Nearly all cells are called {label}: does the network fit these images?")
+    if scores.loc["roc_auc", "high"] < 0.5:
+        found.append("The ROC-AUC is below 0.5, interval and all: are the two outputs swapped?")
+    return found
+
+
+def write_page(name: str, text: str, judged: pd.DataFrame, origin: str, threshold: float) -> str:
+    """Puts a card, its figures and the worst subjects on a page that needs no other file."""
+    from nbconvert.filters import markdown2html
+
+    from helpers.plots import scores as figures
+
+    people = performance.by_subject(judged, threshold)
+    one = {name: performance.scores(judged, threshold)}
+    bins = {name: performance.reliability(judged)}
+    drawn = {"Counts of true class against call.": figures.confusion(one, origin)}
+    if judged["label"].nunique() == 2:
+        curves = figures.curves({name: judged}, one, origin)
+        drawn["ROC and precision-recall curve; the dot is at the threshold."] = curves
+    said = figures.reliability(bins, one, origin)
+    drawn["Share of ALL cells against the probability that was said."] = said
+    strip = figures.subject_strip({name: people}, origin)
+    drawn["Share of right calls of each subject; larger dots stand for more cells."] = strip
+    worst = people.head(10).rename(columns={"probability": "mean probability of ALL"})
+    body = markdown2html(text) + "".join(_embed(*pair) for pair in drawn.items())
+    table = worst.to_html(index=False, border=0, float_format="{:.3f}".format)
+    head = f'<meta charset="utf-8"><title>Model card: {name}</title><style>{STYLE}</style>'
+    last = f"<h2>The subjects with the fewest cells called right</h2>{table}"
+    return f'<!doctype html>\n<html lang="en">{head}{body}{last}</html>\n'
+
+
+def _embed(caption: str, figure: Any) -> str:
+    from matplotlib import pyplot as plt
+
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=110)
+    plt.close(figure)
+    data = base64.b64encode(stream.getvalue()).decode()
+    image = f'<img src="data:image/png;base64,{data}" alt="{caption}">'
+    return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
 
 
 def _shares(split: pd.DataFrame | None) -> str:
     """Says who was in which part."""
     if split is None:
         return " Which images the network was trained on is not recorded beside it."
-    from helpers.data import splits
-
-    report = splits.describe_split(split)
     leaks = splits.find_leaks(split)
     clean = "No linked subject and no image is in two parts."
     if len(leaks):
         clean = f"**{len(leaks)} subjects or images are in two parts**, so the scores are too good."
-    lines: list[tuple[str, ...]] = [
-        (part, f"{row.images:,}", f"{row.ALL:,}", f"{row.HEM:,}", f"{row.subjects:,}")
-        for part, row in zip(report.index, report.itertuples(), strict=True)
-    ]
-    head = ("part", "images", "ALL", "HEM", "linked subjects")
-    return f" {clean}\n\n{_table(head, lines)}"
+    report = splits.describe_split(split).rename(columns={"subjects": "linked subjects"})
+    shown = report[["images", "ALL", "HEM", "linked subjects"]].rename_axis("part").reset_index()
+    return f" {clean}\n\n{_table(shown)}"
 
 
 def _training(training: Mapping[str, Any] | None) -> str:
     if training is None:
         return "Not known: no record of a run lies beside the file."
-    named = {
-        "run": training.get("note"),
-        "first weights": training.get("weights_note"),
-        "weights": f"{training['parameters']:,}" if "parameters" in training else None,
-        "machine": training.get("accelerator"),
-        "seconds": training.get("seconds"),
-    }
-    return _bullets(tuple(f"{key}: {value}" for key, value in named.items() if value is not None))
+    named = {"note": "run", "weights_note": "first weights", "parameters": "weights"}
+    named |= {"accelerator": "machine", "seconds": "seconds"}
+    return _bullets(f"{named[key]}: {training[key]}" for key in named if key in training)
 
 
-def _results(scores: pd.DataFrame, threshold: float, scored_on: str) -> str:
-    row = scores.iloc[0]
-    shown = performance.for_display(scores, SHOWN)
-    lines = list(shown.itertuples(index=False, name=None))
-    return (
-        f"On {scored_on}: {row['cells']:,.0f} cells of {row['subjects']:,.0f} subjects. A cell is "
-        f"called ALL above a probability of {threshold:.3g}.\n\n"
-        f"{_table(tuple(shown.columns), lines)}\n\n"
-        "The interval over subjects is the one to quote; over cells it ignores that cells of one "
-        "patient are alike."
-    )
+def _table(table: pd.DataFrame) -> str:
+    rows = [list(table), ["---"] * len(table.columns), *table.to_numpy().tolist()]
+    cells = ([f"{v:,}" if isinstance(v, int) else str(v) for v in row] for row in rows)
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 
-def _own_limits(origin: str, training: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """Adds what is wrong with this very run."""
-    found = []
-    if "synthetic" in origin:
-        found.append("The cells are drawn: nothing here says anything about real ones.")
-    settings = (training or {}).get("settings", {})
-    if settings.get("select_on") == "test":
-        found.append("The epoch was chosen on the test part, so the scores are too good.")
-    return tuple(found)
-
-
-def _table(head: tuple[str, ...], lines: list[tuple[str, ...]]) -> str:
-    rows = [head, ("---",) * len(head), *lines]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def _bullets(lines: tuple[str, ...]) -> str:
+def _bullets(lines: Iterable[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)

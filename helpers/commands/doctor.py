@@ -1,28 +1,28 @@
-"""Says whether this machine is ready for the series, and what to do where it is not."""
+"""Says whether this machine is ready for the series, and what to do where it is not.
 
-from __future__ import annotations
+It starts with the standard library alone, so that it can say which libraries are missing.
+"""
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from importlib import metadata, util
 from pathlib import Path
-
-import psutil
+from typing import Any, NamedTuple
 
 from helpers import settings
 
 GB = 1e9
 MEMORY_NEEDED, DISK_NEEDED = 3 * GB, 5 * GB  # a notebook in the workshop profile; all generated
 IMAGE_SUFFIXES = (".bmp", ".png", ".jpg", ".jpeg")
+PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """One thing looked at: `state` is ok, warn or fail; `advice` helps unless it is ok."""
 
     topic: str
@@ -31,58 +31,52 @@ class Finding:
     advice: str = ""
 
 
+def tell(say: Callable[[str], Any] = print, devices: bool = False) -> int:
+    """Says what `examine` finds, line by line, and returns the exit status."""
+    failed = 0
+    for topic, state, found, advice in examine(devices):
+        say(f"{state:<5} {topic:<11} {found}")
+        if state != "ok":
+            say(f"{'':17} {advice}")
+        failed |= state == "fail"
+    return int(failed)
+
+
 def examine(devices: bool = False) -> Iterator[Finding]:
-    """Looks at everything the series needs, the quick things first.
-
-    Args:
-        devices: Whether to ask TensorFlow as well what it can compute on: it takes some seconds
-            to start.
-
-    Yields:
-        One finding after the other.
-    """
-    yield _python()
-    yield _library("tensorflow")
-    yield _library("keras")
-    yield _processor()
+    """Yields one finding after the other; `devices` asks TensorFlow, too, which takes seconds."""
+    fits = (3, 11) <= sys.version_info[:2] <= (3, 13)
+    advice = "Use Python 3.11, 3.12 or 3.13: TensorFlow has wheels for these."
+    yield Finding("Python", "ok" if fits else "fail", platform.python_version(), advice)
+    yield _libraries()
+    yield Finding("processor", "ok", f"{os.cpu_count()} logical cores")
     yield _gpu()
-    yield _memory()
-    yield _disk()
-    yield _profile()
-    yield _data()
+    if util.find_spec("psutil"):
+        yield _memory()
+    yield from (_disk(), _profile(), _images())
     if devices and util.find_spec("tensorflow"):
         yield _devices()
 
 
-def _python() -> Finding:
-    fits = (3, 11) <= sys.version_info[:2] <= (3, 13)
-    advice = "Use Python 3.11, 3.12 or 3.13: TensorFlow has wheels for these."
-    return Finding("Python", "ok" if fits else "fail", platform.python_version(), advice)
-
-
-def _library(name: str) -> Finding:
-    try:
-        return Finding(name, "ok", metadata.version(name))
-    except metadata.PackageNotFoundError:
+def _libraries() -> Finding:
+    """Compares what is installed with what the project says it needs."""
+    text = PROJECT.read_text(encoding="utf-8").split("dependencies = [")[1].split("\n]")[0]
+    names = re.findall(r'^    "([\w-]+)', text, flags=re.MULTILINE)
+    there = {name: list(metadata.distributions(name=name)) for name in names}
+    missing = ", ".join(name for name, found in there.items() if not found)
+    if missing:
         advice = "Install the libraries: pip install -r requirements.txt"
-        return Finding(name, "fail", "not installed", advice)
-
-
-def _processor() -> Finding:
-    from helpers.training.hardware import cpu_has_bfloat16
-
-    speed = "with bfloat16" if cpu_has_bfloat16() else "without bfloat16: float32 is used"
-    return Finding("processor", "ok", f"{os.cpu_count()} logical cores, {speed}")
+        return Finding("libraries", "fail", f"not installed: {missing}", advice)
+    versions = ", ".join(f"{name} {there[name][0].version}" for name in ("tensorflow", "keras"))
+    return Finding("libraries", "ok", f"{versions} and the others")
 
 
 def _gpu() -> Finding:
     names = _nvidia_names()
     if not names:
         return Finding("GPU", "ok", "no NVIDIA GPU: smoke and workshop run on the processor")
-    if not any(library.name.startswith("nvidia-cudnn") for library in metadata.distributions()):
-        advice = 'Install the GPU libraries (Linux): pip install -e ".[gpu]"'
-        return Finding("GPU", "warn", ", ".join(names), advice)
-    return Finding("GPU", "ok", ", ".join(names))
+    ready = any(library.name.startswith("nvidia-cudnn") for library in metadata.distributions())
+    advice = 'Install the GPU libraries (Linux): pip install -e ".[gpu]"'
+    return Finding("GPU", "ok" if ready else "warn", ", ".join(names), advice)
 
 
 def _nvidia_names() -> list[str]:
@@ -94,10 +88,12 @@ def _nvidia_names() -> list[str]:
         asked = subprocess.run(command, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return []
-    return asked.stdout.split("\n")[:-1] if asked.returncode == 0 else []
+    return asked.stdout.splitlines() if asked.returncode == 0 else []
 
 
 def _memory() -> Finding:
+    import psutil
+
     free, total = psutil.virtual_memory().available, psutil.virtual_memory().total
     state = "ok" if free >= MEMORY_NEEDED else "warn"
     advice = f"Close other programs: a notebook needs up to {MEMORY_NEEDED / GB:.0f} GB."
@@ -105,10 +101,13 @@ def _memory() -> Finding:
 
 
 def _disk() -> Finding:
-    folder = settings.work_dir()
+    try:
+        folder = settings.work_dir()
+    except OSError as error:
+        return Finding("disk", "fail", str(error), "Set CNMC_WORK to a folder you may write to.")
     free = shutil.disk_usage(folder).free
-    state = "ok" if free >= DISK_NEEDED else "warn"
     advice = f"Free {DISK_NEEDED / GB:.0f} GB, or set CNMC_WORK to a folder on another disk."
+    state = "ok" if free >= DISK_NEEDED else "warn"
     return Finding("disk", state, f"{free / GB:.1f} GB free for {folder}", advice)
 
 
@@ -119,27 +118,25 @@ def _profile() -> Finding:
         return Finding("profile", "fail", os.environ["CNMC_PROFILE"], str(error))
 
 
-def _data() -> Finding:
+def _images() -> Finding:
     try:
         folder = settings.data_dir()
-    except FileNotFoundError as error:
+    except (OSError, ValueError) as error:
         return Finding("images", "fail", os.environ["CNMC_DATA"], str(error))
     if folder is None:
         return Finding("images", "ok", "drawn stand-in cells; set CNMC_DATA for the real ones")
-    count = _count_images(folder)
+    found = (Path(name).suffix.lower() for _, _, names in os.walk(folder) for name in names)
+    count = sum(suffix in IMAGE_SUFFIXES for suffix in found)
     advice = "Name the folder of the C-NMC 2019 images, or: python -m helpers fetch FOLDER"
     return Finding("images", "ok" if count else "fail", f"{count:,} images in {folder}", advice)
-
-
-def _count_images(folder: Path) -> int:
-    names = (name for _, _, files in os.walk(folder) for name in files)
-    return sum(name.lower().endswith(IMAGE_SUFFIXES) for name in names)
 
 
 def _devices() -> Finding:
     import tensorflow as tf
 
-    names = [device.name.split(":", 1)[1] for device in tf.config.list_physical_devices()]
+    from helpers.training import hardware
+
     blind = bool(_nvidia_names()) and not tf.config.list_physical_devices("GPU")
     advice = 'TensorFlow does not see the GPU. On Linux: pip install -e ".[gpu]"'
-    return Finding("devices", "warn" if blind else "ok", ", ".join(names), advice)
+    found = hardware.choose_accelerator().note
+    return Finding("devices", "warn" if blind else "ok", found, advice)

@@ -1,74 +1,40 @@
-"""Runs the notebooks in order and gathers their figures and tables on one page."""
+"""Runs the notebooks in order, each in a kernel of its own, and writes a page of each."""
 
-from __future__ import annotations
-
-import base64
+import atexit
+import html
 import os
+import re
+import signal
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import jinja2
-import nbformat
-from jupyter_client.kernelspec import KernelSpecManager
-from jupyter_client.manager import AsyncKernelManager
-from nbclient import NotebookClient
-from nbclient.exceptions import CellControlSignal, CellExecutionError, DeadKernelError
 
 from helpers import runs, settings
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3"}  # else TensorFlow talks through the progress lines
-OUTPUTS_WITH_DATA = ("display_data", "execute_result")
-PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>The series in the {{ profile }} profile</title>
-<style>
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
-img { max-width: 100%; height: auto }
-figure { margin: 1.5rem 0 }
-figcaption { color: #555; font-size: .9rem }
-table { border-collapse: collapse; min-width: 28rem }
-td, th { padding: .2rem .6rem; text-align: right; border: 0; border-bottom: 1px solid #ddd }
-.table { overflow-x: auto; margin: 1.5rem 0 }
-.failed { color: #a40000; white-space: pre-wrap }
-</style>
-<h1>The series in the {{ profile }} profile</h1>
-<ul>
-{%- for part in parts %}
-<li><a href="#{{ part.name }}">{{ part.title }}</a>: {{ part.status }},
- {{ "%.1f" | format(part.seconds) }} s</li>
-{%- endfor %}
-</ul>
-{%- for part in parts %}
-<h2 id="{{ part.name }}">{{ part.title }}</h2>
-<p><a href="{{ part.name }}.ipynb">the executed notebook</a></p>
-{%- if part.problem %}<pre class="failed">{{ part.problem }}</pre>{% endif %}
-{%- for item in part["items"] %}
-{%- if item.file %}
-<figure><img src="{{ item.file }}" alt="{{ item.alt }}" loading="lazy">
-<figcaption>{{ item.alt }}</figcaption></figure>
-{%- else %}
-<div class="table">{{ item.table | safe }}</div>
-{%- endif %}
-{%- endfor %}
-{%- endfor %}
-</html>
+# What a notebook says comes as messages. With our own streams, a process that a notebook left
+# behind would keep `series | tee log` waiting for its end.
+APART = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>The series</title>
+<style>body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto }
+pre { color: #a40000; white-space: pre-wrap }</style>
 """
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one notebook: `ok` or `failed`, after how long, and with what problem."""
+    """What became of a notebook: `ok` or `failed`, the seconds, the most memory in GB, and why."""
 
     name: str
     status: str
     seconds: float
+    memory: float
     problem: str = ""
 
 
@@ -87,7 +53,7 @@ def run(
         notebooks: Folder of the notebooks; they are not changed.
 
     Returns:
-        The page with all figures and tables, which lies beside the executed copies in
+        The page that links to those of all notebooks, beside their executed copies in
         `work_dir()/series/<profile>`, and the results in order.
 
     Raises:
@@ -100,19 +66,21 @@ def run(
     paths = find_notebooks(notebooks, only)
     folder = settings.work_dir() / "series" / profile
     folder.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, _stop)  # as Ctrl+C does: with all that was started
     results = []
     for number, path in enumerate(paths, start=1):
         report(f"[{number}/{len(paths)}] {path.stem:<24}")
-        results.append(_execute(path, folder / path.name, profile))
-        report(f"{results[-1].seconds:8.1f} s  {results[-1].status}\n")
-        if results[-1].problem:
-            report(f"\n{results[-1].problem}\n\n")
-    page = write_page(folder, profile, [folder / path.name for path in find_notebooks(notebooks)])
-    return page, results
+        result = _execute(path, folder, profile)
+        report(f"{result.seconds:8.1f} s {result.memory:5.1f} GB  {result.status}\n")
+        if result.problem:
+            report(f"\n{result.problem}\n\n")
+        results.append(result)
+        _write_index(folder, profile, results, find_notebooks(notebooks))
+    return folder / "index.html", results
 
 
 def find_notebooks(folder: Path, only: Sequence[str] = ()) -> list[Path]:
-    """Lists the numbered notebooks of a folder in order.
+    """Lists the numbered notebooks of a folder in order, without copies such as `02_x-Copy1`.
 
     Args:
         folder: Where they are.
@@ -124,100 +92,127 @@ def find_notebooks(folder: Path, only: Sequence[str] = ()) -> list[Path]:
     Raises:
         ValueError: If a beginning fits no notebook.
     """
-    paths = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+    found = sorted(folder.glob("*.ipynb"))
+    paths = [path for path in found if re.fullmatch(r"\d\d_\w+", path.stem)]
     unknown = [start for start in only if not any(p.name.startswith(start) for p in paths)]
-    if unknown:
+    if unknown or not paths:
         names = ", ".join(path.stem for path in paths) or "none"
-        raise ValueError(f"There are these notebooks: {names}. Received: {', '.join(unknown)}")
+        raise ValueError(
+            f"There are these notebooks: {names}. Received: {', '.join(unknown) or folder}"
+        )
     return [p for p in paths if not only or p.name.startswith(tuple(only))]
 
 
-# What a notebook says comes as messages. With our own streams, a process that a notebook left
-# behind would keep `series | tee log` waiting for its end.
-_APART = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+def _stop(number: int, frame: Any) -> None:
+    raise SystemExit(128 + number)
 
 
-def _execute(path: Path, target: Path, profile: str) -> Result:
-    notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(
-        notebook,
-        timeout=None,
-        startup_timeout=300,
-        km=_own_kernel(),
-        extra_arguments=["--IPKernelApp.log_level=ERROR"],
-        resources={"metadata": {"path": str(path.parent)}},
+def _execute(path: Path, folder: Path, profile: str) -> Result:
+    """Executes a notebook in a thread: this one stays free to be interrupted, and measures."""
+    problems: list[str] = []
+    worker = threading.Thread(
+        target=lambda: problems.append(_run_cells(path, folder, profile)), daemon=True
     )
-    began, problem = time.monotonic(), ""
+    began, peak = time.monotonic(), _measure(worker)
+    status = "failed" if problems[0] else "ok"
+    return Result(path.stem, status, time.monotonic() - began, peak, problems[0])
+
+
+def _measure(worker: threading.Thread) -> float:
+    """Returns the peak of resident memory in GB, and ends whatever the notebook has started."""
+    import psutil
+
+    this, peak = psutil.Process(), 0
+    before, started = set(this.children(recursive=True)), set()
+    worker.start()
     try:
-        client.execute(env={**QUIET, **os.environ, "CNMC_PROFILE": profile}, **_APART)
-    except (CellControlSignal, DeadKernelError) as error:
-        problem = _explain(notebook, error)
-    seconds, status = time.monotonic() - began, "failed" if problem else "ok"
-    result = Result(path.stem, status, seconds, problem)
-    notebook.metadata["series"] = vars(result)
-    runs.write_atomic(target, lambda temporary: nbformat.write(notebook, temporary))
-    return result
+        while worker.is_alive():
+            worker.join(0.5)
+            started |= set(this.children(recursive=True)) - before
+            peak = max(peak, sum(_resident(process) for process in (this, *started)))
+    finally:
+        for process in started | set(this.children(recursive=True)) - before:
+            with suppress(psutil.Error):  # it has ended already
+                process.kill()
+    return peak / 1e9
 
 
-def _own_kernel() -> AsyncKernelManager:
+def _resident(process: Any) -> int:
+    import psutil
+
+    try:
+        return process.memory_info().rss
+    except psutil.Error:  # it has ended meanwhile
+        return 0
+
+
+def _run_cells(path: Path, folder: Path, profile: str) -> str:
+    """Executes a notebook, keeps the copy and its page, and returns what went wrong, or ""."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    cells: list[Any] = []
+    for kind in ("ipynb", "html"):
+        (folder / f"{path.stem}.{kind}").unlink(missing_ok=True)
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        cells = notebook.cells
+        client = NotebookClient(
+            notebook,
+            timeout=None,
+            startup_timeout=300,
+            km=_own_kernel(),
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],
+            resources={"metadata": {"path": str(path.parent)}},
+        )
+        env = {**QUIET, **os.environ, "CNMC_PROFILE": profile}
+        try:
+            client.execute(cleanup_kc=True, env=env, **APART)
+        finally:
+            atexit.unregister(client._cleanup_kernel)  # left there if no kernel started
+            _write_pages(notebook, folder / path.stem)
+    except Exception as error:  # a damaged file, a kernel that does not start, a cell: this one
+        return _explain(cells, error)
+    return ""
+
+
+def _own_kernel() -> Any:
     """Makes kernels of this very Python, whatever is registered as python3 on the machine."""
+    from jupyter_client.kernelspec import KernelSpecManager
+    from jupyter_client.manager import AsyncKernelManager
+
     specs = KernelSpecManager(kernel_dirs=[], ensure_native_kernel=True)
     return AsyncKernelManager(kernel_name="python3", kernel_spec_manager=specs)
 
 
-def _explain(notebook: nbformat.NotebookNode, error: Exception) -> str:
+def _explain(cells: Sequence[Any], error: Exception) -> str:
     """Shows the cell that failed, and the last line of what Python said."""
-    done = [c for c in notebook.cells if c.cell_type == "code" and "execution" in c.metadata]
-    source = done[-1].source if done else ""
-    said = f"{type(error).__name__}: {error}"
-    if isinstance(error, CellExecutionError):
-        said = f"{error.ename}: {error.evalue}"
-    return "\n".join([*(f"    {line}" for line in source.splitlines()), "", f"  {said.strip()}"])
+    done = [c for c in cells if c.cell_type == "code" and "execution" in c.metadata]
+    source = [f"    {line}" for line in done[-1].source.splitlines()] if done else []
+    said = f"{getattr(error, 'ename', type(error).__name__)}: {getattr(error, 'evalue', error)}"
+    return "\n".join([*source, "", f"  {said.strip()}"])
 
 
-def write_page(folder: Path, profile: str, notebooks: Sequence[Path]) -> Path:
-    """Writes one page with every figure and table of executed notebooks.
+def _write_pages(notebook: Any, stem: Path) -> None:
+    """Writes the executed copy, and a page with its text, figures and tables, without the code."""
+    import nbformat
+    from nbconvert import HTMLExporter
 
-    Args:
-        folder: Where the page goes; the figures go to `figures` in it.
-        profile: Name of the profile, for the heading.
-        notebooks: Executed copies in order; those that do not exist are left out.
-
-    Returns:
-        The page, `index.html`.
-    """
-    parts = [_read_part(path, folder) for path in notebooks if path.exists()]
-    template = jinja2.Environment(autoescape=True).from_string(PAGE)
-    page, text = folder / "index.html", template.render(profile=profile, parts=parts)
-    runs.write_atomic(page, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-    return page
+    page, _ = HTMLExporter(template_name="classic", exclude_input=True).from_notebook_node(notebook)
+    runs.write_atomic(stem.with_suffix(".ipynb"), lambda path: nbformat.write(notebook, path))
+    runs.write_atomic(
+        stem.with_suffix(".html"), lambda path: path.write_text(page, encoding="utf-8")
+    )
 
 
-def _read_part(path: Path, folder: Path) -> dict[str, Any]:
-    notebook = nbformat.read(path, as_version=4)
-    first = notebook.cells[0].source if notebook.cells else ""
-    title = next((line[2:] for line in first.splitlines() if line.startswith("# ")), path.stem)
-    items = [_keep(output, n, path, folder) for n, output in enumerate(_shown(notebook), start=1)]
-    return {**notebook.metadata["series"], "title": title, "items": items}
-
-
-def _shown(notebook: nbformat.NotebookNode) -> Iterator[nbformat.NotebookNode]:
-    """Yields the outputs that are a figure or a table."""
-    cells = (cell for cell in notebook.cells if cell.cell_type == "code")
-    for output in (output for cell in cells for output in cell.outputs):
-        if output.output_type in OUTPUTS_WITH_DATA and (
-            "image/png" in output.data or "<table" in output.data.get("text/html", "")
-        ):
-            yield output
-
-
-def _keep(output: nbformat.NotebookNode, number: int, path: Path, folder: Path) -> dict[str, str]:
-    if "image/png" not in output.data:
-        # All styled tables of the series call themselves T_t: on one page each needs a name.
-        unique = f"T_{path.stem}_{number}"
-        return {"table": output.data["text/html"].replace("T_t", unique)}
-    file = folder / "figures" / f"{path.stem}-{number:02}.png"
-    file.parent.mkdir(exist_ok=True)
-    file.write_bytes(base64.b64decode(output.data["image/png"]))
-    alt = output.metadata.get("image/png", {}).get("alt", "")
-    return {"file": file.relative_to(folder).as_posix(), "alt": alt}
+def _write_index(folder: Path, profile: str, results: Sequence[Result], paths: list[Path]) -> None:
+    """Writes the page of links: to what ran now, and to what earlier calls have left."""
+    said = {result.name: f"{result.status}, {result.seconds:.1f} s" for result in results}
+    problems = {result.name: result.problem for result in results}
+    items = [f"<h1>The series in the {profile} profile</h1>"]
+    for name in (path.stem for path in paths):
+        if name in said or (folder / f"{name}.html").exists():
+            link = f'<a href="{name}.html">{name}</a>: {said.get(name, "of an earlier call")}'
+            items.append(f"<p>{link}</p><pre>{html.escape(problems.get(name, ''))}</pre>")
+    text = PAGE + "\n".join(items)
+    runs.write_atomic(folder / "index.html", lambda path: path.write_text(text, encoding="utf-8"))
