@@ -81,7 +81,7 @@ class TestReadLabels:
     )
     def test_when_a_line_contradicts_itself_or_another_then_it_is_shown(self, tmp_path, wrong):
         rows = ("UID_H48_1_2_hem.bmp", "2.bmp", 0), wrong
-        with pytest.raises(ValueError, match=f"matching label.*Received: {wrong[0]}, {wrong[1]}"):
+        with pytest.raises(ValueError, match=f"label, 1 for all.*Received: {wrong[0]}, {wrong[1]}"):
             read_labels(self.write(tmp_path, *rows))
 
     def test_when_there_is_no_label_file_then_it_is_asked_for(self, tmp_path):

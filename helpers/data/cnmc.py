@@ -23,6 +23,7 @@ SUFFIXES = (".bmp", ".png", ".jpg", ".jpeg")
 COLUMNS = ["path", "label", "subject", "image", "cell", "fold"]
 MARKER = "synthetic.json"  # lies in the root of a tree of drawn stand-in cells
 
+NAME_FORM = "UID_<subject>_<image>_<cell>_<all|hem>"
 _NAME = re.compile(r"uid_(h?\d+)_(\d+)_(\d+)_(all|hem)", re.IGNORECASE)
 _FOLD = re.compile(r"fold_(\d+)", re.IGNORECASE)
 _TEST = re.compile(r"c-nmc_test_(prelim|final)_phase_data", re.IGNORECASE)
@@ -252,9 +253,8 @@ def read_labels(label_files: list[str]) -> dict[str, Cell]:
         cell, name = parse_name(PurePath(str(row.Patient_ID)).stem), str(row.new_names).lower()
         if cell is None or str(CLASSES.index(cell.label)) != row.labels or name in cells:
             raise ValueError(
-                "Every line of the label file names one image, its original name UID_<subject>_"
-                "<image>_<cell>_<all|hem>.bmp and the matching label, 1 for all and 0 for hem. "
-                f"Received: {row.Patient_ID}, {row.new_names}, {row.labels}"
+                f"A line of the label file holds {NAME_FORM}.bmp, the name and the "
+                f"label, 1 for all. Received: {row.Patient_ID}, {name}, {row.labels}"
             )
         cells[name] = cell
     return cells
@@ -268,9 +268,8 @@ def _name_cells(images: dict[str, Place], label_files: list[str]) -> list[tuple]
     unclear = sorted(path for path, cell in cells.items() if cell is None)
     if unclear:  # to skip them would lose data
         raise ValueError(
-            "Images are named UID_<subject>_<image>_<cell>_<all|hem>, like the folder they are in, "
-            "and preliminary ones as in their label file. Rename these or move them away. "
-            f"Received: {len(unclear)} others, such as {', '.join(unclear[:3])}"
+            f"Images are named {NAME_FORM}, as their folder, or as in the label file: "
+            f"rename or move these. Received: {len(unclear)} others, as {', '.join(unclear[:3])}"
         )
     return [(path, *cell, images[path].fold) for path, cell in cells.items() if cell]
 

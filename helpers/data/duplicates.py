@@ -48,10 +48,7 @@ def find_duplicates(table: pd.DataFrame) -> pd.DataFrame:
 def _digest_column(table: pd.DataFrame) -> str:
     column = next((c for c in DIGESTS if c in table), None)
     if column is None:
-        raise ValueError(
-            "Identical images are found by their digests: add them with "
-            f"image_files.add_digests(table). Received: the columns {list(table)}"
-        )
+        raise ValueError(f"Digests first: image_files.add_digests(table). Received: {list(table)}")
     return column
 
 

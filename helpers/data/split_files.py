@@ -109,8 +109,7 @@ def read_split(folder: Path | str, root: Path | str) -> pd.DataFrame:
     gone = [path for path in table["path"] if not Path(path).is_file()]
     if gone:
         raise FileNotFoundError(
-            f"{len(gone)} of the split's {len(table)} images are not under this root; name the "
-            f"root they were split under, or split again. Received: {gone[0]} is missing"
+            f"{len(gone)} images are not under this root: name theirs. Received: {gone[0]}"
         )
     return table
 
@@ -180,7 +179,10 @@ def split_folders(
         table = splits.split_by_subject(table, ratio, validation=0, seed=seed)
     target.parent.mkdir(parents=True, exist_ok=True)
     with lock(target.with_name(f".{target.name}.lock")):
-        partial = _fresh_partial(target)
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise FileExistsError(f"The output folder must be new or empty. Received: {target}")
+        partial = target.with_name(f".{target.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)  # what an interrupted run left there
         _place_files(table, partial, how)
         write_split(table, partial, root=source, method=by, ratio=ratio, seed=seed)
         if target.exists():
@@ -200,8 +202,8 @@ def _list_classes(source: Path) -> pd.DataFrame:
     classes = sorted(set(folders))
     if len(classes) != 2 or (folders == table["file"]).any() or "train" in classes:
         raise ValueError(
-            "Expected names as C-NMC's, UID_<subject>_<image>_<cell>_<all|hem>, or two folders of "
-            f"images, one for each class. Received: {', '.join(classes[:6])} in {source}"
+            f"Expected images named {cnmc.NAME_FORM}, or two folders of images, one for each "
+            f"class. Received: {', '.join(classes[:6])} in {source}"
         )
     warnings.warn(
         f"These are not C-NMC's names: {' and '.join(classes)} are taken for the classes, and "
@@ -219,20 +221,11 @@ def _warn_of_sizes(table: pd.DataFrame) -> None:
         warnings.warn(f"The series reads images of {SIDE} px. Received: {found} px", stacklevel=3)
 
 
-def _fresh_partial(target: Path) -> Path:
-    """Returns an empty folder to work in, cleared of what an interrupted run left there."""
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise FileExistsError(f"The output folder must be new or empty. Received: {target}")
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    return partial
-
-
 def _place_files(table: pd.DataFrame, folder: Path, how: str) -> None:
     """Copies or links every image to its part and class."""
     from tqdm import tqdm
 
+    folder.mkdir()
     twice = table.loc[table["file"].duplicated(), "path"]
     if len(twice):
         raise ValueError(

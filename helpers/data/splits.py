@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import ShuffleSplit
 
-from helpers.data.cnmc import CLASSES
+from helpers.data.cnmc import CLASSES, NAME_FORM
 from helpers.data.duplicates import DIGESTS, natural_key
 
 CANDIDATES = 300  # random choices of subjects looked at for each part
@@ -65,14 +65,12 @@ def check_split(table: pd.DataFrame) -> None:
     sides = set(table["split"]) if "split" in table else {"no split"}
     if not sides <= set(PARTS):
         raise ValueError(
-            f"Every row of a split belongs to one of {', '.join(PARTS)}. "
-            f"Received: {sorted(map(str, sides))}"
+            f"Each row is in one of {', '.join(PARTS)}. Received: {sorted(map(str, sides))}"
         )
     leaks = find_leaks(table)
     if len(leaks):
         raise LeakError(
-            "Every linked subject and every identical image belongs on one side only; split "
-            f"again with split_by_subject. Received: {name_leaks(leaks)}"
+            f"Nothing may be on two sides: split by subject. Received: {name_leaks(leaks)}"
         )
 
 
@@ -168,8 +166,8 @@ def _check_classes(labels: pd.Series, least: int, unit: str) -> None:
     counts = labels.value_counts().reindex(classes_of(labels), fill_value=0)
     if labels.isna().any() or counts.min() < least:
         raise ValueError(
-            f"A split needs a label in every row and at least {least} {unit} of each class, one "
-            f"for each side. Received: {counts.to_dict()} and {labels.isna().sum()} without label"
+            f"A split needs a label for each row and at least {least} {unit} of each class. "
+            f"Received: {counts.to_dict()} and {labels.isna().sum()} without label"
         )
 
 
@@ -179,8 +177,8 @@ def _subject_sizes(table: pd.DataFrame) -> pd.DataFrame:
     unknown = table.loc[subjects.isna(), "path"].tolist()
     if unknown:
         raise ValueError(
-            "A split by subject needs names that tell it, UID_<subject>_<image>_<cell>_<all|hem>, "
-            f"and link_subjects. Received: {len(unknown)} other images, such as {unknown[0]}"
+            f"A split by subject needs names that tell it, {NAME_FORM}, and link_subjects. "
+            f"Received: {len(unknown)} other images, such as {unknown[0]}"
         )
     groups = table.groupby("linked_subject")["label"]
     sizes = groups.agg(images="size", label=lambda labels: labels.mode().max())
