@@ -249,6 +249,11 @@ class TestPrepare:
         assert len(found) == len(table)
         assert found["source"].isna().all()
 
+    def test_when_there_are_copies_already_then_none_is_drawn_from_a_copy(self, table, profile):
+        once = augmentation.prepare(table, profile)
+        larger = settings.Profile("larger", 32, (3, 3), 6, 30, 1, 0.1)
+        pd.testing.assert_frame_equal(augmentation.prepare(once, larger), once)
+
 
 class TestFolders:
     @pytest.fixture

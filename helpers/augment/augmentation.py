@@ -223,8 +223,10 @@ def prepare(split: pd.DataFrame, profile: Profile, seed: int = 1) -> pd.DataFram
     Returns:
         The rows of the split, then the augmented ones, with `split` "train" and in `source` the
         path of the image drawn from (missing for originals). No more rows if the training part is
-        as large already.
+        as large already, or has copies.
     """
+    if "source" in split and split["source"].notna().any():
+        return split
     train = split[split["split"] == "train"].reset_index(drop=True)
     originals = split.assign(source=pd.Series(None, split.index, dtype="str"))
     if len(train) >= profile.train_total:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from PIL import Image
+from skimage.color import lab2rgb, rgb2lab
 
 from helpers import runs
 from helpers.data.image_files import decode, map_files, nucleus_mask
@@ -94,8 +95,6 @@ def optical_density(pixels: np.ndarray) -> np.ndarray:
 
 
 def _to_lab(pixels: np.ndarray) -> np.ndarray:
-    from skimage.color import rgb2lab
-
     return rgb2lab(pixels / np.float32(WHITE))
 
 
@@ -127,8 +126,6 @@ def reinhard(image: np.ndarray, target: Appearance) -> np.ndarray:
     Returns:
         The normalised image; equal to the target but for rounding and what no screen can show.
     """
-    from skimage.color import lab2rgb
-
     lab = _to_lab(nucleus_pixels(image))
     spread = np.maximum(lab.std(axis=0), 1e-6)
     moved = (lab - lab.mean(axis=0)) / spread * target.lab_sd + target.lab_mean
