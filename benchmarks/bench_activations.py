@@ -1,7 +1,5 @@
 """Memory and time of `activations.silence` against keeping all activations, on growing samples."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import time

@@ -297,14 +297,11 @@ class Server(HTTPServer):
 
 class Answer(BaseHTTPRequestHandler):
     def do_GET(self):
-        self.server.asked.append(self.command)
+        self.server.asked.append(self.path)
         self.send_response(self.server.status)
         self.send_header("Content-Length", str(self.server.promised))
         self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(self.server.content)
-
-    do_HEAD = do_GET  # noqa: N815
+        self.wfile.write(self.server.content)
 
     def log_message(self, *_):
         """Says nothing."""
@@ -340,7 +337,7 @@ def test_when_weights_are_downloaded_then_they_are_kept_and_asked_for_once(serve
     assert first == second
     assert first.path == tmp_path / "keras/models" / NAME
     assert first.path.read_bytes() == WHOLE
-    assert server.asked == ["HEAD", "GET"]
+    assert server.asked == ["/", f"/x/{NAME}"]  # whether anybody is there, then for the file
 
 
 @pytest.mark.parametrize(
@@ -359,7 +356,7 @@ def test_when_a_download_goes_wrong_then_one_warning_says_why(serve, tmp_path, a
     assert [source.note for source in found] == ["random weights: not a transfer result"] * 2
     assert len(said) == 1
     assert "\n" not in str(said[0].message)
-    assert server.asked.count("GET") == 1
+    assert server.asked.count(f"/x/{NAME}") == 1
     assert not list((tmp_path / "keras/models").iterdir())
 
 
@@ -423,6 +420,12 @@ def test_when_a_file_holds_another_network_then_the_error_names_it(tmp_path, bui
     built["proposed_cnn"].save_weights(tmp_path / "p.weights.h5")
     with pytest.raises(ValueError, match=r"weights of vgg16.*Received: p\.weights\.h5"):
         registry.build("vgg16", 32, weights=tmp_path / "p.weights.h5")
+
+
+def test_when_a_file_is_no_file_of_weights_then_the_error_names_it(tmp_path):
+    (tmp_path / "page.h5").write_text("<html>Please log in</html>")
+    with pytest.raises(ValueError, match=r"weights of vgg16.*Received: page\.h5"):
+        registry.build("vgg16", 32, weights=tmp_path / "page.h5")
 
 
 def test_when_a_sixth_network_is_registered_then_it_is_built_like_the_others(monkeypatch):

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from keras import ops
 
+Batches = Iterable[np.ndarray | tuple]
+
 
 @dataclass(frozen=True)
 class Stop:
@@ -135,9 +137,7 @@ def activations(
     return dict(zip(layers, answers, strict=True))
 
 
-def silence(
-    model: keras.Model, batches: Iterable[np.ndarray | tuple]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def silence(model: keras.Model, batches: Batches) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Measures how much of each rectified layer stays at zero.
 
     Args:
@@ -156,8 +156,7 @@ def silence(
     names = [stop.name for stop in stops if stop.rectified]
     if not names:
         raise ValueError(
-            "Silence is measured where a ReLU sets it, and the network has none. "
-            f"Received: {model.name!r} with {len(stops)} layers"
+            f"Silence is set by a ReLU, and no layer ends in one. Received: {model.name!r}"
         )
     probe = keras.Model(model.inputs[0], [_summary(s.output) for s in stops if s.rectified])
     zeros, loudest = _listen(probe, batches)
@@ -174,9 +173,7 @@ def _summary(answer: keras.KerasTensor) -> keras.KerasTensor:
     return ops.concatenate([share[:, None], ops.cast(ops.max(flat, axis=1), "float32")], axis=1)
 
 
-def _listen(
-    probe: keras.Model, batches: Iterable[np.ndarray | tuple]
-) -> tuple[np.ndarray, list[np.ndarray]]:
+def _listen(probe: keras.Model, batches: Batches) -> tuple[np.ndarray, list[np.ndarray]]:
     """Gathers the shares of zeros of all images, and the loudest answer of each channel."""
     zeros: list[np.ndarray] = []
     loudest: list[np.ndarray] = []

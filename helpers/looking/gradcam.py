@@ -47,8 +47,7 @@ def last_map(model: keras.Model, side: int = 7) -> str:
     }
     if not sides:
         raise ValueError(
-            "Grad-CAM needs maps that come from a convolution and through which everything flows "
-            f"to the end; name a layer where there are none. Received: {model.name!r}"
+            f"Grad-CAM needs a convolution all paths share; name a layer. Received: {model.name!r}"
         )
     wide = min(side, max(sides.values()))
     return [name for name, found in sides.items() if found >= wide][-1]

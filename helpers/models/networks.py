@@ -54,7 +54,7 @@ def proposed_cnn(
     Raises:
         ValueError: If filters and convolutions do not pair, or a word is not known.
     """
-    _check_reading(filters, convs_per_block, order, head)
+    _check(filters, convs_per_block, order, head)
     inputs, x = _enter(image_size, 32, "unit")
     for block, (width, count) in enumerate(zip(filters, convs_per_block, strict=True), 1):
         for n in range(1, count + 1):
@@ -68,16 +68,13 @@ def proposed_cnn(
     return _finish(inputs, x, "proposed_cnn")
 
 
-def _check_reading(
-    filters: Sequence[int], convs_per_block: Sequence[int], order: str, head: str
-) -> None:
-    fewest = min((*filters, *convs_per_block), default=0)
-    paired = len(filters) == len(convs_per_block) and fewest > 0
+def _check(filters: Sequence[int], counts: Sequence[int], order: str, head: str) -> None:
+    paired = len(filters) == len(counts) and min((*filters, *counts), default=0) > 0
     if not paired or order not in ORDERS or head not in HEADS:
         raise ValueError(
             "Give each block its filters and convolutions, at least 1 of each; order is of "
             f"{', '.join(ORDERS)}, head of {', '.join(HEADS)}. "
-            f"Received: {filters=}, {convs_per_block=}, {order=}, {head=}"
+            f"Received: {filters=}, convs_per_block={counts}, {order=}, {head=}"
         )
 
 
@@ -173,9 +170,7 @@ def _number_layers(base: keras.Model) -> None:
             layer.name = f"{kind}_{counts[kind]}"
 
 
-def _enter(
-    image_size: int, smallest: int, preprocessing: str
-) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+def _enter(image_size: int, smallest: int, preprocessing: str) -> list[keras.KerasTensor]:
     """Opens a network: input, a frame where it is too small, and scaling of the values."""
     if image_size < 1 or preprocessing not in PREPROCESSING:
         raise ValueError(
@@ -188,7 +183,7 @@ def _enter(
         # Not by `Resizing`, which in Keras 3.15 puts all layers after it in training mode.
         before, after = (smallest - image_size) // 2, (smallest - image_size + 1) // 2
         x = layers.ZeroPadding2D(((before, after), (before, after)), name="frame")(x)
-    return inputs, layers.Rescaling(**PREPROCESSING[preprocessing], name="preprocess")(x)
+    return [inputs, layers.Rescaling(**PREPROCESSING[preprocessing], name="preprocess")(x)]
 
 
 def _hidden(x: keras.KerasTensor, units: int, n: int, dropout: float) -> keras.KerasTensor:

@@ -99,7 +99,7 @@ def find(name: str, published: Published | None, wanted: str | Path | None) -> S
     if wanted not in ("auto", "imagenet", "hed", None):
         return _named(Path(wanted))
     if wanted == "hed" and name != "vgg16":
-        raise ValueError(f"Only vgg16 has them; use 'auto'. Received: weights='hed' for {name}")
+        raise ValueError(f"hed is for vgg16 only; use 'auto'. Received: weights='hed' for {name}")
     found = _local(name) if wanted == "auto" else None
     if published and wanted in ("auto", "imagenet"):
         found = found or _imagenet(published)
@@ -135,12 +135,11 @@ def _imagenet(published: Published) -> Source | None:
 @cache
 def _is_online() -> bool:
     """Asks the server once per process; a thread, as looking up a name knows no time limit."""
-    request = urllib.request.Request(_HOST, method="HEAD")
     answers: list[bool] = []
 
     def ask() -> None:
         try:
-            urllib.request.urlopen(request, timeout=PATIENCE)
+            urllib.request.urlopen(_HOST, timeout=PATIENCE).close()
         except Exception as error:
             if _is_silence(getattr(error, "reason", error)):
                 return
@@ -201,7 +200,7 @@ def load(model: keras.Model, source: Source, bgr: bool) -> None:
             _load_hed(base, source.path)
         else:
             base.load_weights(source.path)
-    except (KeyError, ValueError) as error:
+    except (KeyError, OSError, ValueError) as error:
         raise ValueError(
             f"The file must hold the weights of {model.name}, layer by layer. "
             f"Received: {source.path.name}, {error}"
