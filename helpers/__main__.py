@@ -171,16 +171,19 @@ def evaluate(
 @app.command()
 def predict(run: Run, data: In, out: To = None, threshold: Threshold = 0.5) -> None:
     """Lets a run judge images without labels, such as the final test set."""
-    from helpers.commands import report
+    from helpers.commands import card, report
 
     judged, folder = report.predict_images(run, data, out, threshold)
-    for label, rows in judged.groupby("called"):
-        typer.echo(f"called {label}: {len(rows):>7,} of {len(judged):,} images")
+    called = judged["called"].value_counts()
+    for label, count in called.items():
+        typer.echo(f"called {label}: {count:>7,} of {len(judged):,} images")
     typer.echo(f"One row per image: {folder / 'predictions.csv'}")
     damaged = judged.loc[judged["problem"] != "", ["file", "problem"]].to_numpy()
-    for line in (*(f"Not judged: {file}: {why}" for file, why in damaged), "Not for diagnosis."):
+    unread = [f"Not judged: {file}: {why}" for file, why in damaged]
+    doubts = card.one_sided(called.get("ALL", 0), called.get("HEM", 0))
+    for line in (*unread, *doubts, "Not for diagnosis."):
         _tell(line)
-    raise typer.Exit(int(len(damaged) > 0))
+    raise typer.Exit(int(len(unread) > 0))
 
 
 @app.command()

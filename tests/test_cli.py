@@ -323,6 +323,12 @@ class TestPredict:
         assert re.search(r"called ALL: +1 of 2 images", out)
         assert "Not judged: 2.bmp: truncated" in told
 
+    def test_when_all_of_many_images_are_called_one_class_then_it_is_told(
+        self, run, trained, cells
+    ):
+        _, _, told = run("predict", trained, cells, "--threshold", "0.9999999")
+        assert "Nearly all cells are called HEM" in told
+
     def test_when_there_are_no_images_then_one_line_says_so(self, run, trained, tmp_path):
         (tmp_path / "empty").mkdir()
         code, _, told = run("predict", trained, tmp_path / "empty")

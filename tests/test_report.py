@@ -376,6 +376,11 @@ class TestDoubts:
         assert card.doubts(self.scores([0.9, 0.1] * 30)) == []
         assert card.doubts(self.scores([0.9, 0.6, 0.2, 0.1] * 15)) == []
 
+    def test_when_few_cells_are_called_one_class_then_that_is_no_doubt(self):
+        assert card.one_sided(19, 0) == []
+        assert card.one_sided(1, 19) == []
+        assert "HEM" in card.one_sided(1, 20)[0]
+
 
 class TestCard:
     def test_when_a_run_is_described_then_all_sections_are_there(self):

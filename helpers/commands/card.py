@@ -29,7 +29,7 @@ LIMITS = (
     "Few subjects: the interval over subjects says how little that is, and is itself rough.",
     "The probabilities are only as good as the calibration error says.",
 )
-NEARLY_ALL = 0.95
+FEW, NEARLY_ALL = 20, 0.95
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
 img { max-width: 100% } figcaption { color: #555 } .anchor-link { display: none }
@@ -92,14 +92,18 @@ def write_card(
 def doubts(scores: pd.DataFrame) -> list[str]:
     """Says what looks wrong with scores: nearly all cells in one class, or worse than guessing."""
     tp, tn, fp, fn = (scores.loc[name, "value"] for name in ("tp", "tn", "fp", "fn"))
-    called, both = (tp + fp) / scores["cells"].iloc[0], tp + fn and tn + fp
-    found = []
-    if both and not 1 - NEARLY_ALL < called < NEARLY_ALL:
-        label = "ALL" if called > 0.5 else "HEM"
-        found.append(f"Nearly all cells are called {label}: does the network fit these images?")
+    found = one_sided(tp + fp, tn + fn) if tp + fn and tn + fp else []
     if scores.loc["roc_auc", "high"] < 0.5:
         found.append("The ROC-AUC is below 0.5, interval and all: are the two outputs swapped?")
     return found
+
+
+def one_sided(called_all: int, called_hem: int) -> list[str]:
+    """Says so if nearly all of some cells are called one class."""
+    if max(called_all, called_hem) < max(FEW, NEARLY_ALL * (called_all + called_hem)):
+        return []
+    label = "ALL" if called_all > called_hem else "HEM"
+    return [f"Nearly all cells are called {label}: does the network fit these images?"]
 
 
 def write_page(name: str, text: str, judged: pd.DataFrame, origin: str, threshold: float) -> str:
@@ -156,13 +160,17 @@ def _training(training: Mapping[str, Any] | None) -> str:
         return "Not known: no record of a run lies beside the file."
     named = {"note": "run", "weights_note": "first weights", "parameters": "weights"}
     named |= {"accelerator": "machine", "seconds": "seconds"}
-    return _bullets(f"{named[key]}: {training[key]}" for key in named if key in training)
+    known = {named[key]: training[key] for key in named if key in training}
+    return _bullets(f"{key}: {_number(value)}" for key, value in known.items())
 
 
 def _table(table: pd.DataFrame) -> str:
     rows = [list(table), ["---"] * len(table.columns), *table.to_numpy().tolist()]
-    cells = ([f"{v:,}" if isinstance(v, int) else str(v) for v in row] for row in rows)
-    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+    return "\n".join(f"| {' | '.join(map(_number, row))} |" for row in rows)
+
+
+def _number(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _bullets(lines: Iterable[str]) -> str:

@@ -14,6 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nbformat
+import psutil
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+from nbconvert import HTMLExporter
+
 from helpers import runs, settings
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
@@ -114,14 +121,12 @@ def _execute(path: Path, folder: Path, profile: str) -> Result:
         target=lambda: problems.append(_run_cells(path, folder, profile)), daemon=True
     )
     began, peak = time.monotonic(), _measure(worker)
-    status = "failed" if problems[0] else "ok"
-    return Result(path.stem, status, time.monotonic() - began, peak, problems[0])
+    seconds, problem = time.monotonic() - began, problems[0]
+    return Result(path.stem, "failed" if problem else "ok", seconds, peak, problem)
 
 
 def _measure(worker: threading.Thread) -> float:
     """Returns the peak of resident memory in GB, and ends whatever the notebook has started."""
-    import psutil
-
     this, peak = psutil.Process(), 0
     before, started = set(this.children(recursive=True)), set()
     worker.start()
@@ -137,9 +142,7 @@ def _measure(worker: threading.Thread) -> float:
     return peak / 1e9
 
 
-def _resident(process: Any) -> int:
-    import psutil
-
+def _resident(process: psutil.Process) -> int:
     try:
         return process.memory_info().rss
     except psutil.Error:  # it has ended meanwhile
@@ -148,9 +151,6 @@ def _resident(process: Any) -> int:
 
 def _run_cells(path: Path, folder: Path, profile: str) -> str:
     """Executes a notebook, keeps the copy and its page, and returns what went wrong, or ""."""
-    import nbformat
-    from nbclient import NotebookClient
-
     cells: list[Any] = []
     for kind in ("ipynb", "html"):
         (folder / f"{path.stem}.{kind}").unlink(missing_ok=True)
@@ -176,11 +176,8 @@ def _run_cells(path: Path, folder: Path, profile: str) -> str:
     return ""
 
 
-def _own_kernel() -> Any:
+def _own_kernel() -> AsyncKernelManager:
     """Makes kernels of this very Python, whatever is registered as python3 on the machine."""
-    from jupyter_client.kernelspec import KernelSpecManager
-    from jupyter_client.manager import AsyncKernelManager
-
     specs = KernelSpecManager(kernel_dirs=[], ensure_native_kernel=True)
     return AsyncKernelManager(kernel_name="python3", kernel_spec_manager=specs)
 
@@ -195,9 +192,6 @@ def _explain(cells: Sequence[Any], error: Exception) -> str:
 
 def _write_pages(notebook: Any, stem: Path) -> None:
     """Writes the executed copy, and a page with its text, figures and tables, without the code."""
-    import nbformat
-    from nbconvert import HTMLExporter
-
     page, _ = HTMLExporter(template_name="classic", exclude_input=True).from_notebook_node(notebook)
     runs.write_atomic(stem.with_suffix(".ipynb"), lambda path: nbformat.write(notebook, path))
     runs.write_atomic(

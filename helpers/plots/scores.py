@@ -153,7 +153,7 @@ def subject_strip(tables: Tables, origin: str) -> Figure:
     Returns:
         The figure.
     """
-    title = f"One dot per subject ({len(next(iter(tables.values())))} unseen subjects)"
+    title = f"One dot per subject ({len(next(iter(tables.values())))} subjects)"
     fig, ax = new_figure(title, origin, size=(9.5, 1.6 + 0.5 * len(tables)))
     for number, table in enumerate(tables.values()):
         for label, shift in (("ALL", -0.15), ("HEM", 0.15)):
