@@ -109,7 +109,8 @@ def test_when_a_file_is_no_notebook_then_it_fails_alone(make, tmp_path, text):
     page, results, said = make(n01_good=["1"])
     assert [result.status for result in results] == ["failed", "ok"]
     assert re.search(r"00_bad .* failed\n\n\n  \w+: ", said)
-    assert "00_bad" in page.read_text()
+    assert re.findall(r'href="(.*?)"', page.read_text()) == ["01_good.html"]
+    assert "<p>00_bad: failed" in page.read_text()
 
 
 def test_when_a_kernel_does_not_start_then_the_others_run(make, monkeypatch):

@@ -152,9 +152,9 @@ def _resident(process: psutil.Process) -> int:
 def _run_cells(path: Path, folder: Path, profile: str) -> str:
     """Executes a notebook, keeps the copy and its page, and returns what went wrong, or ""."""
     cells: list[Any] = []
-    for kind in ("ipynb", "html"):
-        (folder / f"{path.stem}.{kind}").unlink(missing_ok=True)
     try:
+        for kind in ("ipynb", "html"):
+            (folder / f"{path.stem}.{kind}").unlink(missing_ok=True)
         notebook = nbformat.read(path, as_version=4)
         cells = notebook.cells
         client = NotebookClient(
@@ -201,12 +201,15 @@ def _write_pages(notebook: Any, stem: Path) -> None:
 
 def _write_index(folder: Path, profile: str, results: Sequence[Result], paths: list[Path]) -> None:
     """Writes the page of links: to what ran now, and to what earlier calls have left."""
-    said = {result.name: f"{result.status}, {result.seconds:.1f} s" for result in results}
-    problems = {result.name: result.problem for result in results}
+    known = {result.name: result for result in results}
     items = [f"<h1>The series in the {profile} profile</h1>"]
     for name in (path.stem for path in paths):
-        if name in said or (folder / f"{name}.html").exists():
-            link = f'<a href="{name}.html">{name}</a>: {said.get(name, "of an earlier call")}'
-            items.append(f"<p>{link}</p><pre>{html.escape(problems.get(name, ''))}</pre>")
+        there = (folder / f"{name}.html").exists()
+        title = f'<a href="{name}.html">{name}</a>' if there else name
+        if name in known:
+            items.append(f"<p>{title}: {known[name].status}, {known[name].seconds:.1f} s</p>")
+            items.append(f"<pre>{html.escape(known[name].problem)}</pre>")
+        elif there:
+            items.append(f"<p>{title}: of an earlier call</p>")
     text = PAGE + "\n".join(items)
     runs.write_atomic(folder / "index.html", lambda path: path.write_text(text, encoding="utf-8"))
