@@ -84,6 +84,14 @@ def test_when_a_training_was_repeated_then_the_mean_is_drawn_with_a_bar_from_low
     assert accuracy.collections[0].get_segments()[0][:, 1].tolist() == [0.8, 0.9]
 
 
+def test_when_only_one_rate_was_tried_then_both_panels_have_it_in_view():
+    names = ["optimizer", "learning_rate", "loss", "val_accuracy"]
+    one = pd.DataFrame([("sgd", 2e-4, 0.9, 0.6), ("adam", 2e-4, 0.5, 0.6)], columns=names)
+    fig = networks.rate_comparison(one, "drawn")
+    fig.canvas.draw()
+    assert [0 < ax.get_xlim()[0] < 2e-4 < ax.get_xlim()[1] < 1e-3 for ax in fig.axes] == [True] * 2
+
+
 def test_when_parts_choose_the_epoch_then_each_has_a_line_at_its_own_choice(history):
     said = _texts(networks.epoch_choice(history, {"val": 2, "test": 3}, "drawn"))
     assert "chosen by the validation part: 2" in said

@@ -143,7 +143,7 @@ def rate_comparison(table: pd.DataFrame, origin: str, paper_rate: float = 2e-4) 
     rates = sorted({*table["learning_rate"], paper_rate})
     for ax in (left, right):
         ax.axvline(paper_rate, color=NEUTRAL, linestyle=":", label=f"the paper's {paper_rate:g}")
-        ax.set(xscale="log", xlabel="learning rate")
+        ax.set(xscale="log", xlabel="learning rate", xlim=(rates[0] / 2, 2 * rates[-1]))
         ax.set_xticks(rates, [f"{rate:g}" for rate in rates])
         ax.minorticks_off()
     left.set(ylabel="training loss, last epoch", ylim=(0, 1.05 * min(table["loss"].max(), 2.0)))
