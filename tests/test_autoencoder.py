@@ -1,10 +1,16 @@
 """The auto-encoder: whose layers it has, whom it must not see, and that its weights arrive."""
 
-from __future__ import annotations
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
+import tiny_training
 from tiny_training import PROFILE, make_table, register_tiny
 
 from helpers import feed
@@ -72,7 +78,7 @@ def test_when_pretrained_then_it_starts_below_the_error_of_black_and_falls(unlab
     """The error after one epoch is already near that of the mean image."""
     run = pretrain(unlabelled)
     held = unlabelled[unlabelled["split"] == "validation"]
-    images = np.concatenate(list(feed.make_dataset(held[["path"]], 32))) / 255
+    images = feed.read_images(held, 32) / 255
     assert run.history["val_loss"].iloc[0] < np.square(images).mean() / 2
 
 
@@ -126,7 +132,7 @@ def test_when_training_starts_from_a_run_then_the_weights_really_arrive(table, u
 def test_when_images_are_redrawn_then_the_recorded_error_is_found_again(unlabelled):
     run = pretrain(unlabelled)
     assert run.history["loss"].is_monotonic_decreasing
-    images = np.asarray(next(iter(feed.make_dataset(run.predictions[["path"]], 32))))
+    images = feed.read_images(run.predictions, 32)
     errors = ((autoencoder.redraw(run, images) - images) / 255) ** 2
     expected = run.predictions["error"].to_numpy()
     assert errors.mean(axis=(1, 2, 3)) == pytest.approx(expected, rel=0.02)  # bfloat16 on some CPUs
@@ -139,3 +145,41 @@ def test_when_repeated_elsewhere_then_the_weights_have_the_same_bits(unlabelled,
     assert again.folder != first.folder
     pairs = zip(first.load_model().get_weights(), again.load_model().get_weights(), strict=True)
     assert all((a == b).all() for a, b in pairs)
+
+
+def test_when_a_pretraining_is_killed_then_it_resumes_and_no_bit_differs(unlabelled, tmp_path):
+    unlabelled.to_csv(tmp_path / "table.csv", index=False)
+    arguments = json.dumps({"epochs": 4, "seed": 3, "unlabelled": True})
+    command = [sys.executable, tiny_training.__file__, str(tmp_path / "table.csv"), arguments]
+    told = {"capture_output": True, "text": True, "timeout": 300}
+    told["env"] = {**os.environ, "CNMC_WORK": str(tmp_path)}
+    killed = subprocess.run([*command, "2"], **told)
+    assert killed.returncode == -signal.SIGKILL
+    assert killed.stdout.count("epoch ") == 2
+    resumed = subprocess.run(command, **told)
+    assert resumed.stdout.count("epoch ") == 2
+    assert "error 0." in resumed.stdout
+    assert " left" in resumed.stdout
+    whole = pretrain(unlabelled)
+    again = replace(whole, folder=tmp_path / "runs" / whole.folder.name)
+    pairs = zip(whole.load_model().get_weights(), again.load_model().get_weights(), strict=True)
+    assert all((a == b).all() for a, b in pairs)
+    assert (again.folder / "history.csv").read_text() == (whole.folder / "history.csv").read_text()
+
+
+def test_when_the_loss_is_no_number_then_pretraining_says_what_to_try(unlabelled):
+    with pytest.raises(FloatingPointError, match=r"Received: learning_rate=1e\+30"):
+        pretrain(unlabelled, learning_rate=1e30)
+
+
+def test_when_a_run_starts_from_an_encoder_then_what_it_is_stands_beside_it(unlabelled):
+    run = pretrain(unlabelled)
+    assert run.weights_note == "encoder of an auto-encoder, 4 epochs without labels"
+    assert not run.is_random_start
+    assert run.metrics["error"] == pytest.approx(run.predictions["error"].mean())
+
+
+@pytest.mark.parametrize("wrong", [{"optimizer": "sgd"}, {"select_on": "validation"}])
+def test_when_a_setting_is_the_auto_encoders_own_then_it_cannot_be_told(unlabelled, wrong):
+    with pytest.raises(TypeError, match="multiple values"):
+        pretrain(unlabelled, **wrong)

@@ -1,8 +1,7 @@
 """Recipes: which stages a network goes through, and that its frozen part stays as it was."""
 
-from __future__ import annotations
-
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -14,8 +13,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 import tiny_training
 from tiny_training import PROFILE
 
+from helpers import settings
 from helpers.models import registry, weights
-from helpers.training import loop, recipes
+from helpers.standin import cohort
+from helpers.training import autoencoder, loop, recipes
 
 
 def build_branched(image_size: int, *, dropout: float = 0.2) -> keras.Model:
@@ -58,7 +59,7 @@ def _moved(before: keras.Model, after: keras.Model) -> set[str]:
 
 def test_when_weights_are_published_then_the_head_comes_first_and_the_base_never_moves(table):
     lines = []
-    head, last = recipes.train_stages("branched", table, PROFILE, lines.append)
+    head, last = recipes.train_stages("branched", table, PROFILE, report=lines.append)
     first = registry.build("branched", 32, seed=1)
     assert _moved(first, head.load_model()) == {"dense"}
     assert _moved(head.load_model(), last.load_model()) <= {"block", "dense"}
@@ -100,3 +101,111 @@ def test_when_the_branch_is_still_open_then_the_division_lies_before_it():
 def test_when_nothing_is_frozen_then_it_cannot_be_divided():
     with pytest.raises(ValueError, match=r"frozen base.*Received: \d+ trainable"):
         loop.divide(build_branched(32))
+
+
+def test_when_optimizer_and_rate_are_told_then_both_stages_follow_them(table):
+    told = {"optimizer": "rmsprop", "learning_rate": 0.004, "epochs": 1}
+    stages = [
+        run.metrics["settings"] for run in recipes.train_stages("branched", table, PROFILE, **told)
+    ]
+    assert [stage["optimizer"] for stage in stages] == ["rmsprop", "rmsprop"]
+    assert [stage["learning_rate"] for stage in stages] == pytest.approx([0.004, 0.0004])
+
+
+def test_when_only_the_optimizer_is_told_then_the_rate_is_the_profiles(table):
+    head, last = recipes.train_stages("branched", table, PROFILE, optimizer="adam", epochs=1)
+    assert head.metrics["settings"]["learning_rate"] == PROFILE.transfer[1]
+    assert last.metrics["settings"]["optimizer"] == "adam"
+
+
+@pytest.mark.parametrize("decided", [{"stage": "all"}, {"start_from": None}])
+def test_when_a_stage_is_told_to_a_recipe_of_stages_then_it_is_refused(table, decided):
+    with pytest.raises(ValueError, match=f"trainer.train. Received: {next(iter(decided))}"):
+        recipes.train_stages("branched", table, PROFILE, **decided)
+
+
+def test_when_not_all_images_take_part_then_it_is_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("CNMC_WORK", str(tmp_path))
+    drawn = replace(settings.PROFILES["smoke"], images=90, train_total=90)
+    root = cohort.find_or_draw(drawn).root
+    lines = []
+    few = recipes.gather_table(root, replace(drawn, images=60, train_total=60), report=lines.append)
+    assert few["path"].nunique() < 90
+    assert len(lines) == 1
+    assert "of 90 images take part, as the profile smoke says" in lines[0]
+    recipes.gather_table(root, drawn, report=lines.append)
+    assert len(lines) == 1
+
+
+NETWORK = {"filters": (4,) * 6, "convs_per_block": (1,) * 6, "epochs": 1}
+
+
+@pytest.fixture
+def jobs(tmp_path):
+    table = tiny_training.make_table(tmp_path / "images", 16)
+    return {"one": {"name": "proposed_cnn", "table": table, "profile": PROFILE, **NETWORK}}
+
+
+@pytest.fixture
+def trained(jobs, tmp_path, monkeypatch):
+    def train(workers, place):
+        monkeypatch.setenv("CNMC_WORK", str(tmp_path / place))
+        return recipes.train_all(jobs, workers)["one"]
+
+    return train
+
+
+def test_when_two_or_three_processes_train_then_the_bits_are_the_same(trained):
+    first, second = trained(2, "a"), trained(3, "b")
+    assert first.folder != second.folder
+    assert first.predictions["probability"].tolist() == second.predictions["probability"].tolist()
+    assert first.history.equals(second.history)
+
+
+def test_when_a_process_trains_in_one_thread_then_its_run_is_not_taken_for_another(
+    trained, monkeypatch
+):
+    monkeypatch.setattr(recipes.os, "cpu_count", lambda: 2)  # one thread here would be no other
+    alone, beside = trained(1, "a"), trained(2, "a")
+    assert alone.folder.parent == beside.folder.parent
+    assert alone.folder.name != beside.folder.name
+    assert ", 1 of " in beside.metrics["accelerator"]
+
+
+def test_when_all_is_trained_already_then_the_runs_are_found_again(trained):
+    made = trained(2, "a").folder / "history.csv"
+    written = made.stat().st_mtime_ns
+    assert trained(2, "a").folder / "history.csv" == made
+    assert made.stat().st_mtime_ns == written
+
+
+def test_when_a_job_cannot_work_then_its_error_arrives(jobs):
+    jobs["one"]["optimizer"] = "none"
+    with pytest.raises(ValueError, match="Received: optimizer='none'"):
+        recipes.train_all(jobs, workers=2)
+
+
+def test_when_the_last_job_is_mistyped_then_none_is_trained(jobs, tmp_path, monkeypatch):
+    monkeypatch.setenv("CNMC_WORK", str(tmp_path / "work"))
+    jobs["two"] = {**jobs["one"], "filtres": (4,)}
+    with pytest.raises(ValueError, match=r"Received: .*filtres"):
+        recipes.train_all(jobs, workers=1)
+    assert not (tmp_path / "work").exists()
+
+
+def test_when_jobs_are_pretrainings_then_they_are_carried_out_as_such(jobs, tmp_path, monkeypatch):
+    monkeypatch.setenv("CNMC_WORK", str(tmp_path / "work"))
+    table = jobs["one"]["table"]
+    jobs["one"]["table"] = table[table["split"] != "test"].drop(columns="label")
+    for workers in (1, 2):
+        found = recipes.train_all(jobs, workers, autoencoder.pretrain)
+        assert (found["one"].folder / "autoencoder.keras").is_file()
+
+
+@pytest.mark.parametrize(("size", "count", "expected"), [(64, 3, 2), (64, 1, 1), (65, 3, 1)])
+def test_when_images_are_small_then_there_is_a_process_per_core_and_job(
+    jobs, monkeypatch, size, count, expected
+):
+    monkeypatch.setattr(recipes.os, "cpu_count", lambda: 2)
+    job = jobs["one"] | {"image_size": size}
+    assert recipes._default_workers(dict.fromkeys(range(count), job)) == expected

@@ -4,8 +4,6 @@
 is killed in the middle of the epoch that follows so many complete ones.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import signal
@@ -17,9 +15,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from helpers import feed
 from helpers.models import registry
 from helpers.settings import Profile
-from helpers.training import callbacks, loop, trainer
+from helpers.training import autoencoder, callbacks, trainer
 
 PROFILE = Profile("tiny", 32, (4, 4), 48, 48, 3, 0.05, batch_size=8)
 
@@ -57,19 +56,20 @@ def make_table(folder: Path, count: int = 48) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names)
 
 
-class KillAfter(keras.callbacks.Callback):
-    """Kills the process in the middle of the epoch that follows so many complete ones."""
+def kill_after(epochs: int) -> None:
+    """Lets the process be killed in the middle of the epoch that follows so many complete ones."""
+    begin, serve = feed.Batches.start_epoch, feed.Batches.__getitem__
 
-    def __init__(self, epochs: int):
-        super().__init__()
-        self.epochs = epochs
+    def start_epoch(batches, epoch, logs=None):
+        batches.epoch = epoch
+        begin(batches, epoch)
 
-    def on_train_batch_end(self, batch, logs=None):
-        if self.epochs == 0 and batch == 1:
+    def get_batch(batches, number):
+        if batches.epoch == epochs and number == 2:
             os.kill(os.getpid(), signal.SIGKILL)
+        return serve(batches, number)
 
-    def on_epoch_end(self, epoch, logs=None):
-        self.epochs -= 1
+    feed.Batches.start_epoch, feed.Batches.__getitem__ = start_epoch, get_batch
 
 
 def main() -> None:
@@ -77,10 +77,13 @@ def main() -> None:
     callbacks.EVERY = 0.0  # these epochs are short
     table, arguments = pd.read_csv(sys.argv[1], dtype={"fold": str}), json.loads(sys.argv[2])
     if len(sys.argv) > 3:
-        followers = loop._followers
-        killer = KillAfter(int(sys.argv[3]))
-        loop._followers = lambda *given: [*followers(*given), killer]
-    trainer.train("tiny", table, PROFILE, report=print, **arguments)
+        kill_after(int(sys.argv[3]))
+    train = autoencoder.pretrain if arguments.pop("unlabelled", False) else trainer.train
+    train("tiny", table, PROFILE, report=print_now, **arguments)
+
+
+def print_now(line: str) -> None:
+    print(line, flush=True)
 
 
 if __name__ == "__main__":

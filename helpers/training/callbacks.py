@@ -1,11 +1,9 @@
-"""What happens at the end of each epoch of a fit: check, keep, report, stop."""
-
-from __future__ import annotations
+"""What happens after each step and epoch of a fit: check, keep, report."""
 
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,8 +19,21 @@ STATE, BEST = "state.npz", "best.npz"
 EVERY = 5.0  # s at least between two states that are kept: shorter epochs are sooner done again
 
 
+@contextmanager
+def clear_memory_error(batch_size: int, image_size: int) -> Iterator[None]:
+    """Says what to do where a device runs out of memory."""
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise MemoryError(
+            "The device has too little memory for a step. Train with a smaller batch or image, or "
+            "close what else uses the device. "
+            f"Received: batch_size={batch_size}, image_size={image_size}"
+        ) from error
+
+
 class StopOnNan(keras.callbacks.Callback):
-    """Stops with an error as soon as the loss is no number any more."""
+    """Stops as soon as the loss is no number; unlike `TerminateOnNaN`, says what to do."""
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Looks at the loss after each step."""
@@ -34,19 +45,6 @@ class StopOnNan(keras.callbacks.Callback):
                 "images hold values that are no numbers. Try a learning rate ten times smaller. "
                 f"Received: learning_rate={rate:g}"
             )
-
-
-@contextmanager
-def clear_memory_error(settings: Mapping[str, Any]) -> Iterator[None]:
-    """Says what to do where a device runs out of memory; `settings` as of `training.train`."""
-    try:
-        yield
-    except tf.errors.ResourceExhaustedError as error:
-        raise MemoryError(
-            "The device has too little memory for a step. Train with a smaller batch or image, "
-            "or close what else uses the device. Received: "
-            f"batch_size={settings['batch_size']}, image_size={settings['image_size']}"
-        ) from error
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -61,14 +59,12 @@ class Checkpoint(keras.callbacks.Callback):
         judge: Part of the data whose accuracy decides the best epoch, "val" or "test"; a tie
             is decided by the lower loss, then by the earlier epoch. "last": no part does, the
             last epoch counts as the best.
-        patience: Epochs without a better one after which the fit stops; None: never.
     """
 
-    def __init__(self, folder: Path, judge: str = "val", patience: int | None = None):
+    def __init__(self, folder: Path, judge: str = "val"):
         super().__init__()
         self.folder = folder
         self.judge = judge
-        self.patience = patience
         self.history: list[dict[str, float]] = []
         self.best: list[np.ndarray] = []
         self.kept = time.monotonic()
@@ -82,18 +78,8 @@ class Checkpoint(keras.callbacks.Callback):
         ranks = [(-row[accuracy], row[loss], n) for n, row in enumerate(self.history)]
         return min(ranks)[2] if ranks else -1
 
-    @property
-    def is_over(self) -> bool:
-        """Whether `patience` has run out."""
-        waited = len(self.history) - 1 - self.best_epoch
-        return self.patience is not None and waited >= self.patience
-
     def resume(self, model: keras.Model) -> int:
-        """Puts a compiled model into the state that was kept last, if any.
-
-        Returns:
-            How many epochs are done.
-        """
+        """Puts a compiled model into the state kept last; returns how many epochs are done."""
         self.kept = time.monotonic()
         if (self.folder / STATE).exists():
             history, *values = runs.load_arrays(self.folder / STATE)
@@ -110,7 +96,6 @@ class Checkpoint(keras.callbacks.Callback):
             self.best = self.model.get_weights()
         if time.monotonic() - self.kept >= EVERY:
             self._keep()
-        self.model.stop_training = self.is_over
 
     def _keep(self) -> None:
         """Writes the best weights before the state: killed between, epochs are done again."""
@@ -121,21 +106,16 @@ class Checkpoint(keras.callbacks.Callback):
         self.kept = time.monotonic()
 
     def restore_best(self, model: keras.Model) -> pd.DataFrame:
-        """Gives the model the weights of its best epoch and returns the history.
+        """Gives the model the weights of its best epoch.
 
         Returns:
-            One row per epoch: `epoch` (from 1), loss and accuracy of both parts, and `best`.
+            The history, one row per epoch: `epoch` (from 1), loss and metrics of both parts, and
+            whether it is the `best`.
         """
         model.set_weights(self.best)
         table = pd.DataFrame(self.history)
         table.insert(0, "epoch", np.arange(1, len(table) + 1))
         return table.assign(best=table["epoch"] == self.best_epoch + 1)
-
-
-def discard_state(folder: Path) -> None:
-    """Deletes what `Checkpoint` kept, once the result is saved."""
-    for name in (STATE, BEST):
-        (folder / name).unlink(missing_ok=True)
 
 
 def _state(model: keras.Model) -> list[Any]:
@@ -148,7 +128,7 @@ class WatchTest(keras.callbacks.Callback):
     For demonstrations of what choosing by the test part does; nothing else may look at it.
     """
 
-    def __init__(self, batches: Any):
+    def __init__(self, batches: keras.utils.PyDataset):
         super().__init__()
         self.batches = batches
 
@@ -185,16 +165,14 @@ class Progress(keras.callbacks.Callback):
         every = max(1, math.ceil(self.epochs / 20))
         if self.done == 1 or (epoch + 1) % every == 0 or epoch + 1 == self.epochs:
             left = as_duration(seconds * (self.epochs - epoch - 1))
-            self.report(
-                f"epoch {epoch + 1:>3} of {self.epochs}: {_scores(logs or {})}, {left} left"
-            )
+            logs = logs or {}
+            said = f"{_scores(logs)}; held out: {_scores(logs, 'val_')}"
+            self.report(f"epoch {epoch + 1:>3} of {self.epochs}: {said}, {left} left")
 
 
-def _scores(logs: dict[str, float]) -> str:
-    return (
-        f"loss {logs['loss']:.3f}, accuracy {logs['accuracy']:.1%}; "
-        f"held out: loss {logs['val_loss']:.3f}, accuracy {logs['val_accuracy']:.1%}"
-    )
+def _scores(logs: dict[str, float], part: str = "") -> str:
+    loss, accuracy = logs[f"{part}loss"], logs.get(f"{part}accuracy")
+    return f"error {loss:.5f}" if accuracy is None else f"loss {loss:.3f}, accuracy {accuracy:.1%}"
 
 
 def as_duration(seconds: float) -> str:
@@ -207,28 +185,3 @@ def as_duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def rate_schedule(name: str, rate: float, epochs: int) -> Callable[[int], float]:
-    """Returns the learning rate as a function of the epoch alone, so that a fit can be resumed.
-
-    Args:
-        name: "constant" (paper), or "cosine": falls along half a cosine to nearly zero
-            (Loshchilov & Hutter 2017, without restarts).
-        rate: The rate of the first epoch.
-        epochs: Epochs of the whole fit.
-
-    Raises:
-        ValueError: If there is no schedule of that name.
-
-    Example:
-        >>> [round(rate_schedule("cosine", 0.1, 4)(epoch), 3) for epoch in range(4)]
-        [0.1, 0.085, 0.05, 0.015]
-    """
-    schedules = {
-        "constant": lambda epoch: rate,
-        "cosine": lambda epoch: rate * (1 + math.cos(math.pi * epoch / epochs)) / 2,
-    }
-    if name not in schedules:
-        raise ValueError(f"Choose a schedule of {', '.join(schedules)}. Received: {name!r}")
-    return schedules[name]

@@ -1,4 +1,4 @@
-"""What the machine has to compute with, found once and said in one line.
+"""What the machine has to compute with, found once and said in one line; and how to make it fast.
 
 No notebook names a device: `choose_accelerator` looks, and `train` follows.
 
@@ -9,14 +9,11 @@ No notebook names a device: `choose_accelerator` looks, and `train` follows.
 | another GPU | float32 without XLA |
 | none | the CPU without XLA (measured slower), convolutions in bfloat16 where the chip has it |
 
-Batch normalisation and the steps of SGD in one pass on the CPU.
-
-Keras 3 computes both on TensorFlow from some ten elementary operations, each of which reads and
-writes whole arrays. TensorFlow has one operation for each; for batch normalisation it is also the
-one that oneDNN can fuse and compute in bfloat16. Measured in `benchmarks/`.
+On the CPU, Keras 3 computes batch normalisation and the steps of SGD from some ten elementary
+operations each, every one of which reads and writes whole arrays. TensorFlow has one operation for
+each; for batch normalisation it is also the one that oneDNN can fuse and compute in bfloat16.
+Measured in `benchmarks/`.
 """
-
-from __future__ import annotations
 
 import os
 import warnings
@@ -68,14 +65,12 @@ class Accelerator:
 
     @property
     def is_one_cpu(self) -> bool:
-        """Whether it is a CPU that shares no batch: there `helpers.training.hardware` apply."""
+        """Whether it is a CPU that shares no batch: there the fast kernels and steps apply."""
         return self.kind == "CPU" and self.devices == 1
 
     @contextmanager
     def scope(self) -> Iterator[None]:
         """Models built inside live on these devices, in this precision."""
-        import keras
-
         before = keras.config.dtype_policy()
         keras.config.set_dtype_policy(self.policy)
         try:
@@ -85,39 +80,32 @@ class Accelerator:
             keras.config.set_dtype_policy(before)
 
 
-def choose_accelerator(devices: list[str] | None = None) -> Accelerator:
-    """Finds the best that the machine has, and prepares it.
-
-    Args:
-        devices: Names of the logical devices to use, such as `["CPU:0", "CPU:1"]`; by default
-            all GPUs, or the CPU where there is none.
+def choose_accelerator() -> Accelerator:
+    """Finds the best that the machine has, all GPUs or else the CPU, and prepares it.
 
     Returns:
         The accelerator; its `note` says in one line what was chosen.
-
-    Raises:
-        ValueError: If a named device does not exist.
     """
-    import tensorflow as tf
-
-    _let_gpu_memory_grow(tf)
-    names = _find_devices(tf) if devices is None else _check_devices(tf, devices)
-    kind = "GPU" if any("GPU" in name for name in names) else "CPU"
-    policy, xla = _gpu_precision(tf) if kind == "GPU" else ("float32", False)
-    onednn = kind == "CPU" and _use_onednn_bfloat16(tf)
-    strategy = _share(tf, names)
-    threads = _count_threads(tf)
-    note = _describe(tf, kind, len(names), policy, xla, onednn)
+    gpus = tf.config.list_physical_devices("GPU")
+    _let_memory_grow(gpus)
+    kind = "GPU" if gpus else "CPU"
+    names = tuple(device.name for device in tf.config.list_logical_devices(kind))
+    policy, xla = _gpu_precision(gpus) if gpus else ("float32", False)
+    onednn = not gpus and _use_onednn_bfloat16()
+    threads = tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1
+    strategy = _mirror(names) if len(names) > 1 else tf.distribute.get_strategy()
+    bits = "oneDNN in bfloat16" if onednn else policy
+    what = f"{len(names)} x {_name(gpus, threads)}"
+    note = f"{what}, {bits}, {'XLA' if xla else 'no XLA'}"
     return Accelerator(kind, len(names), policy, xla, onednn, threads, strategy, note)
 
 
-def _let_gpu_memory_grow(tf: Any) -> None:
+def _let_memory_grow(gpus: list[Any]) -> None:
     settings = tf.config.experimental
-    for gpu in tf.config.list_physical_devices("GPU"):
-        if settings.get_memory_growth(gpu):
-            continue
+    for gpu in gpus:
         try:
-            settings.set_memory_growth(gpu, True)
+            if not settings.get_memory_growth(gpu):
+                settings.set_memory_growth(gpu, True)
         except RuntimeError:
             warnings.warn(
                 "GPU memory is laid out already and cannot be told to grow; choose the "
@@ -126,37 +114,17 @@ def _let_gpu_memory_grow(tf: Any) -> None:
             )
 
 
-def _find_devices(tf: Any) -> list[str]:
-    found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")[:1]
-    return [device.name for device in found]
-
-
-def _check_devices(tf: Any, devices: list[str]) -> list[str]:
-    known = {d.name.removeprefix("/device:"): d.name for d in tf.config.list_logical_devices()}
-    if not devices or not set(devices) <= set(known):
-        raise ValueError(
-            f"Name logical devices of this machine: {', '.join(known)}. Received: {devices!r}"
-        )
-    return [known[name] for name in devices]
-
-
-def _gpu_precision(tf: Any) -> tuple[str, bool]:
+def _gpu_precision(gpus: list[Any]) -> tuple[str, bool]:
     """Precision that every GPU computes fast: 16-bit tensor cores came with capability 7.0."""
-    gpus = tf.config.list_physical_devices("GPU")
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
     capability = min(d.get("compute_capability", (0, 0)) for d in details)
     return precision_for(capability), capability > (0, 0)
 
 
 def precision_for(capability: tuple[int, int]) -> str:
-    """Names the Keras dtype policy for an NVIDIA compute capability.
+    """Names the Keras dtype policy for an NVIDIA compute capability, (0, 0) if it is not known.
 
-    Args:
-        capability: Major and minor number; (0, 0) where it is not known.
-
-    Returns:
-        "mixed_bfloat16" from 8.0 on (it needs no loss scaling), "mixed_float16" from 7.0 on,
-        else "float32".
+    From 8.0 on there is bfloat16, which needs no loss scaling.
 
     Example:
         >>> precision_for((7, 5)), precision_for((9, 0))
@@ -167,23 +135,21 @@ def precision_for(capability: tuple[int, int]) -> str:
     return "mixed_float16" if capability >= (7, 0) else "float32"
 
 
-def _use_onednn_bfloat16(tf: Any) -> bool:
-    has_it = cpu_has_bfloat16()
-    if has_it:
-        # Dense layers stay in float32: else the probabilities are rounded to 8 bits, which ties
-        # most images, and their time is nothing beside that of the convolutions.
-        os.environ[_KEEP_FLOAT32] = "MatMul"
-        options = {"auto_mixed_precision_onednn_bfloat16": True}
-        tf.config.optimizer.set_experimental_options(options)
-    return has_it
+def _use_onednn_bfloat16() -> bool:
+    if not cpu_has_bfloat16():
+        return False
+    # Dense layers stay in float32: else the probabilities are rounded to 8 bits, which ties
+    # most images, and their time is nothing beside that of the convolutions.
+    os.environ[_KEEP_FLOAT32] = "MatMul"
+    options = {"auto_mixed_precision_onednn_bfloat16": True}
+    tf.config.optimizer.set_experimental_options(options)
+    return True
 
 
 def cpu_has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """Says whether the processor multiplies bfloat16 itself; emulated, it would be slower.
 
-    Args:
-        cpuinfo: The system's description of its processors; where there is none, the answer
-            is no.
+    `cpuinfo` is the system's description of its processors; where there is none, the answer is no.
     """
     if not cpuinfo.is_file():
         return False
@@ -191,33 +157,17 @@ def cpu_has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     return not BFLOAT16_FLAGS.isdisjoint(next(flags, "").split())
 
 
-def _count_threads(tf: Any) -> int:
-    return tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1
-
-
-def _share(tf: Any, names: list[str]) -> Any:
-    return _mirror(tuple(names)) if len(names) > 1 else tf.distribute.get_strategy()
-
-
 @cache
 def _mirror(names: tuple[str, ...]) -> Any:
     """One per process: a second one would mix up its sums with those of the first."""
-    import tensorflow as tf
-
     return tf.distribute.MirroredStrategy(list(names))
 
 
-def _describe(tf: Any, kind: str, count: int, policy: str, xla: bool, onednn: bool) -> str:
-    bits = "oneDNN in bfloat16" if onednn else policy
-    return f"{count} x {_name(tf, kind)}, {bits}, {'XLA' if xla else 'no XLA'}"
-
-
-def _name(tf: Any, kind: str) -> str:
-    if kind == "CPU":
-        threads, cores = _count_threads(tf), os.cpu_count()
-        return f"CPU of {cores} cores" if threads == cores else f"CPU, {threads} of {cores} cores"
-    gpu = tf.config.list_physical_devices("GPU")[0]
-    return tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
+def _name(gpus: list[Any], threads: int) -> str:
+    if gpus:
+        return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
+    cores = os.cpu_count()
+    return f"CPU of {cores} cores" if threads == cores else f"CPU, {threads} of {cores} cores"
 
 
 def use_fast_kernels(model: keras.Model) -> int:
@@ -255,26 +205,18 @@ def _is_suitable(layer: keras.layers.Layer) -> bool:
 
 
 def _normalise(
-    layer: keras.layers.BatchNormalization,
-    inputs: tf.Tensor,
-    training: bool | None = None,
-    mask: Any = None,
+    layer: keras.layers.BatchNormalization, inputs: Any, training: Any = None, mask: Any = None
 ) -> tf.Tensor:
-    """Computes what `BatchNormalization.call` does, and moves the statistics as it does."""
+    """Computes what `BatchNormalization.call` does, and moves the statistics as it does.
+
+    While it learns, the operation takes mean and variance from the batch, else from the layer.
+    """
     if mask is not None:
         return type(layer).call(layer, inputs, training=training, mask=mask)
-    learns = bool(training and layer.trainable)
-    result = _fused(layer, tf.convert_to_tensor(inputs), learns)
-    if learns:
-        _follow(layer, inputs, result.batch_mean, result.batch_variance)
-    return result.y
-
-
-def _fused(layer: keras.layers.BatchNormalization, inputs: tf.Tensor, learns: bool) -> Any:
-    width = inputs.shape[-1]
+    learns, width = bool(training and layer.trainable), inputs.shape[-1]
     empty = tf.constant([], tf.float32)
-    return tf.raw_ops.FusedBatchNormV3(
-        x=inputs,
+    result = tf.raw_ops.FusedBatchNormV3(
+        x=tf.convert_to_tensor(inputs),
         scale=layer.gamma.value if layer.scale else tf.ones(width),
         offset=layer.beta.value if layer.center else tf.zeros(width),
         mean=empty if learns else layer.moving_mean.value,
@@ -282,6 +224,9 @@ def _fused(layer: keras.layers.BatchNormalization, inputs: tf.Tensor, learns: bo
         epsilon=layer.epsilon,
         is_training=learns,
     )
+    if learns:
+        _follow(layer, inputs, result.batch_mean, result.batch_variance)
+    return result.y
 
 
 def _follow(

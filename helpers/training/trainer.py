@@ -1,20 +1,15 @@
-"""What is looked at before a training begins: it should fail in a second, not after an hour.
-
-Training as one outline: accelerator, data, model, compile, callbacks, fit, evaluate, save.
-"""
-
-from __future__ import annotations
+"""Training as one outline: settings, accelerator, build, compile, fit, score, save."""
 
 import gc
 import inspect
 import json
+import math
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -23,93 +18,12 @@ import pandas as pd
 from helpers import feed, runs
 from helpers.data import cnmc
 from helpers.data.splits import PARTS, check_split
+from helpers.feed import Batches
 from helpers.models import registry
 from helpers.settings import Profile, work_dir
-from helpers.training import callbacks, loop
-from helpers.training.hardware import Accelerator, choose_accelerator
-
-
-def check_settings(settings: Mapping[str, Any], start_from: Mapping[str, Any] | None) -> None:
-    """Refuses settings that cannot work.
-
-    Args:
-        settings: As `training.train` gathers them.
-        start_from: The settings of the run to start from, if any.
-
-    Raises:
-        ValueError: With what may be chosen, and what was received.
-    """
-    known: dict[str, Iterable[str]] = {
-        "model": registry.MODELS,
-        "optimizer": loop.OPTIMIZERS,
-        "select_on": (*PARTS[1:], "last"),
-        "stage": registry.STAGES,
-    }
-    for name, choices in known.items():
-        if settings[name] not in choices:
-            raise ValueError(
-                f"Choose {name} of {', '.join(choices)}. Received: {name}={settings[name]!r}"
-            )
-    for name in ("epochs", "learning_rate", "batch_size", "image_size"):
-        if not settings[name] > 0:
-            raise ValueError(f"{name} must be above 0. Received: {name}={settings[name]!r}")
-    if settings["patience"] is not None and settings["patience"] < 1:
-        raise ValueError(
-            f"patience is at least 1 epoch, or None. Received: patience={settings['patience']!r}"
-        )
-    if settings["patience"] is not None and settings["select_on"] == "last":
-        raise ValueError(
-            "Patience waits for a better epoch, so a part must judge the epochs: leave patience "
-            f"out, or let 'validation' judge. Received: patience={settings['patience']!r}, "
-            "select_on='last'"
-        )
-    if start_from and start_from["model"] != settings["model"]:
-        raise ValueError(
-            f"A run starts from a run of the same network, here {settings['model']}. "
-            f"Received: start_from={start_from['model']}"
-        )
-    if not 0 <= settings["colour_jitter"] < 0.5:
-        raise ValueError(
-            "colour_jitter is a share of the brightness, from 0 to below 0.5. "
-            f"Received: colour_jitter={settings['colour_jitter']!r}"
-        )
-    callbacks.rate_schedule(settings["schedule"], 1.0, 1)
-    if settings["tensorboard"] and not find_spec("tensorboard"):
-        raise ValueError(
-            "Logs for TensorBoard need its package: pip install tensorboard. "
-            "Received: tensorboard=True"
-        )
-
-
-def check_table(table: pd.DataFrame, allow_leaks: bool) -> dict[str, pd.DataFrame]:
-    """Returns the rows of each part, if both classes can be learnt and nothing leaks.
-
-    Args:
-        table: Rows with `path`, `label` and `split`.
-        allow_leaks: Accepts subjects on both sides of the split.
-
-    Raises:
-        ValueError: If a class or a part is empty, or a subject is on two sides.
-    """
-    if not allow_leaks:
-        check_split(table)
-    parts = {part: table[table["split"] == part].reset_index(drop=True) for part in PARTS}
-    counts = parts["train"]["label"].value_counts().to_dict()
-    if not set(cnmc.CLASSES) <= set(counts):
-        raise ValueError(
-            f"The training part needs images of both classes, {' and '.join(cnmc.CLASSES)}: look "
-            f"at the labels, or split again with another seed. Received: {counts}"
-        )
-    empty = [part for part in PARTS if parts[part].empty]
-    if empty:
-        raise ValueError(
-            "Every part needs images: 'validation' chooses the epoch, 'test' is scored once. "
-            f"Split again with other ratios. Received: no image in {' and '.join(empty)}"
-        )
-    return parts
-
-
-VERSION = 1  # raise it whenever the same settings train another result: runs are then made anew
+from helpers.training import hardware, loop
+from helpers.training.hardware import Accelerator
+from helpers.training.loop import Settings
 
 
 @dataclass(frozen=True)
@@ -148,31 +62,181 @@ class Run:
         return keras.saving.load_model(self.folder / "model.keras", compile=False, safe_mode=True)
 
 
+@dataclass
+class Classification:
+    """A training that tells the classes apart, step by step.
+
+    Args:
+        settings: All that it was told.
+        parts: The rows of each part.
+        accelerator: What it runs on.
+        start: Folder of the run to start from, if any.
+        report: Takes one line per epoch, such as `print`.
+    """
+
+    settings: Settings
+    parts: Mapping[str, pd.DataFrame]
+    accelerator: Accelerator
+    start: Path | None = None
+    report: Callable[[str], Any] | None = None
+
+    version = 2  # raise it whenever the same settings train another result
+    loss = "sparse_categorical_crossentropy"
+    metrics: ClassVar[list[str]] = ["accuracy"]
+    batches = Batches
+    answer = "probability"  # of ALL: what it says of an image
+
+    @staticmethod
+    def divide(table: pd.DataFrame, allow_leaks: bool) -> dict[str, pd.DataFrame]:
+        """Returns the rows of each part, if both classes can be learnt and nothing leaks."""
+        if not allow_leaks:
+            check_split(table)
+        parts = {part: table[table["split"] == part].reset_index(drop=True) for part in PARTS}
+        counts = parts["train"]["label"].value_counts().to_dict()
+        if not set(cnmc.CLASSES) <= set(counts):
+            raise ValueError(
+                f"The training part needs images of both classes, {' and '.join(cnmc.CLASSES)}: "
+                f"look at the labels, or split again with another seed. Received: {counts}"
+            )
+        empty = [part for part in PARTS if parts[part].empty]
+        if empty:
+            raise ValueError(
+                "Every part needs images: 'validation' chooses the epoch, 'test' is scored once. "
+                f"Split again with other ratios. Received: no image in {' and '.join(empty)}"
+            )
+        return parts
+
+    def describe(self) -> dict[str, Any]:
+        """Names everything that determines the result, besides the images."""
+        settings = self.settings
+        return {
+            **asdict(settings),
+            "task": type(self).__name__,
+            "version": (self.version, feed.VERSION),
+            "first_weights": registry.weights_key(settings.model, settings.weights),
+            "builder": inspect.getsource(registry.MODELS[settings.model].builder),
+            "numerics": self.accelerator.numerics,
+            "versions": {name: version(name) for name in ("keras", "numpy", "tensorflow")},
+        }
+
+    def build(self) -> keras.Model:
+        """Builds the network, with the weights to start from, and frees what its stage trains."""
+        settings = self.settings
+        how = {"weights": settings.weights, "seed": settings.seed, **settings.options}
+        model = registry.build(settings.model, settings.image_size, **how)
+        if self.start:
+            loop.take_weights(model, self.start)
+        registry.set_trainable(model, settings.stage)
+        if self.accelerator.is_one_cpu:
+            hardware.use_fast_kernels(model)
+        return model
+
+    def prepare(self, network: keras.Model, folder: Path) -> tuple[keras.Model, dict[str, Batches]]:
+        """Returns what is trained and its batches per part.
+
+        For stage "all" that is the network and images. For the others it is what follows the
+        frozen base, and the base's features: those of each augmented image are its own.
+        """
+        if self.settings.stage == "all":
+            # A second model over the same layers is compiled, so that the network itself stays as
+            # it is saved: without the optimizer, at half the size on disk.
+            learner = keras.Model(network.input, network.output)
+            changes = {"jitter": self.settings.colour_jitter, "turn": self.settings.turn}
+            return learner, self.serve(self.keep_images(), **changes)
+        base, learner = loop.divide(network)
+        return learner, self.serve(self.keep_features(base, folder))
+
+    def keep_images(self) -> dict[str, feed.Pixels]:
+        """Decodes the images of each part."""
+        how = self.settings.image_size, self.report
+        return {part: feed.keep_images(rows, *how) for part, rows in self.parts.items()}
+
+    def keep_features(self, base: keras.Model, folder: Path) -> dict[str, np.ndarray]:
+        """Keeps what a frozen base says to the images of each part, in the folder of the run."""
+        kept, ask = {}, loop.as_function(base)
+        for part, images in self.keep_images().items():
+            jitter = self.settings.colour_jitter if part == "train" else 0.0
+            gains = feed.draw_gains(len(images), jitter, self.settings.seed)
+            found = feed.tell(loop.features(ask, images, gains), len(images), self.report)
+            shape = (len(images), *base.output_shape[1:])
+            kept[part] = loop.keep_array(folder / f"features-{part}.npy", found, shape)
+        return kept
+
+    def serve(self, entries: Mapping[str, Any], **changes: Any) -> dict[str, Batches]:
+        """Makes batches of each part; only those of the training part are shuffled and changed."""
+        data = {}
+        for part, rows in self.parts.items():
+            told = {"seed": self.settings.seed, **changes} if part == "train" else {}
+            data[part] = self.batches(entries[part], rows, self.settings.batch_size, **told)
+        return data
+
+    def compile(self, model: keras.Model) -> None:
+        """Compiles with the loss, the optimizer, and what the accelerator can do."""
+        optimizer = loop.OPTIMIZERS[self.settings.optimizer](self.settings.learning_rate)
+        if self.accelerator.devices == 1:
+            hardware.keep_on_one_device(optimizer)
+        if self.accelerator.is_one_cpu:
+            hardware.use_fast_steps(optimizer)
+        xla = self.accelerator.xla
+        model.compile(optimizer, self.loss, metrics=self.metrics, jit_compile=xla)
+        # Now, so that a resumed state has its place, and the first step need not be drawn up twice.
+        model.optimizer.build(model.trainable_variables)
+        if self.metrics:
+            model.compute_metrics(None, np.zeros(1, np.int32), np.full((1, 2), 0.5, np.float32))
+            model.reset_metrics()
+
+    def held_out(self) -> pd.DataFrame:
+        """Returns the rows that nothing is learnt from."""
+        rows = [rows for part, rows in self.parts.items() if part != "train"]
+        return pd.concat(rows, ignore_index=True)
+
+    def predict(self, model: keras.Model, data: Mapping[str, Batches]) -> pd.DataFrame:
+        """Returns the rows that nothing was learnt from, with the answers to them."""
+        answers = [self.ask(model, data[part]) for part in data if part != "train"]
+        return self.held_out().assign(**{self.answer: np.concatenate(answers)})
+
+    def ask(self, model: keras.Model, batches: Batches) -> np.ndarray:
+        """Returns the answer to each entry of a part, in its order."""
+        return loop.probabilities(model, (entries for entries, _ in batches))[0]
+
+    def score(self, predictions: pd.DataFrame) -> dict[str, Any]:
+        """Says in one number how well each part is predicted."""
+        right = (predictions["probability"] > 0.5) == (predictions["label"] == "ALL")
+        return {"accuracy": right.groupby(predictions["split"]).mean().to_dict()}
+
+    def summarise(self, model: keras.Model, history: pd.DataFrame) -> dict[str, Any]:
+        """Says of a trained network everything that must be said beside its scores."""
+        told, epochs, weights = self.settings, len(history), registry.weights_note(model)
+        best = int(history.loc[history["best"], "epoch"].iloc[0])
+        chosen = {"last": "as the last", "test": "on test (optimistic: a demonstration)"}
+        return {
+            "best_epoch": best,
+            "epochs": epochs,
+            "parameters": model.count_params(),
+            "trained_parameters": sum(math.prod(v.shape) for v in model.trainable_variables),
+            "accelerator": self.accelerator.note,
+            "weights_note": weights,
+            "note": f"{told.model}, {told.image_size} px, {told.optimizer} at "
+            f"{told.learning_rate:g}, epoch {best} of {epochs}, chosen "
+            f"{chosen.get(told.select_on, 'on validation')}, seed {told.seed}, {weights}",
+            "settings": asdict(told),
+        }
+
+    def models(self, network: keras.Model, learner: keras.Model) -> dict[str, keras.Model]:
+        """Names the models that are saved."""
+        return {"model": network}
+
+
 def train(
     name: str,
     table: pd.DataFrame,
     profile: Profile,
     *,
-    seed: int = 1,
-    optimizer: str = "sgd",
-    learning_rate: float | None = None,
-    epochs: int | None = None,
-    image_size: int | None = None,
-    schedule: str | None = None,
-    colour_jitter: float | None = None,
-    turn: bool = False,
-    patience: int | None = None,
-    class_weights: bool = False,
-    select_on: str = "validation",
-    stage: str = "all",
     start_from: Run | None = None,
-    weights: str = "auto",
-    watch_test: bool = False,
     allow_leaks: bool = False,
-    tensorboard: bool = False,
-    devices: list[str] | None = None,
     report: Callable[[str], Any] | None = None,
-    **options: Any,
+    task: type[Classification] = Classification,
+    **told: Any,
 ) -> Run:
     """Trains a network, or loads the run if it was trained before with all the same.
 
@@ -182,34 +246,13 @@ def train(
     Args:
         name: A network of `registry.MODELS`.
         table: Rows with `path`, `label` and `split`; augmented rows belong to "train".
-        profile: Gives image size, batch size, epochs and learning rate where not given here.
-        seed: Decides first weights, order of the images and dropout.
-        optimizer: A name of `loop.OPTIMIZERS`; "sgd" has Nesterov momentum 0.9.
-        learning_rate: Step size (paper: 2e-4).
-        epochs: Passes over the training part (paper: 100).
-        image_size: Side of the images in px.
-        schedule: "constant" (paper) or "cosine"; see `callbacks.rate_schedule`.
-        colour_jitter: How much the colours of each training image are changed, anew in each
-            epoch; see `feed.draw_gains` (paper: 0).
-        turn: Whether each training image is put into one of the eight `positions` of a square, anew
-            in each epoch (paper: no, its augmented copies lie turned on disk). The features of a
-            frozen base stay those of the image as it lies in its file.
-        patience: Stops after so many epochs without a better one; None: never (paper).
-        class_weights: Whether both classes weigh the same in the loss, whatever their numbers.
-        select_on: The part that chooses the best epoch; or "last", where no part is large enough
-            to choose well and a falling rate has come to rest at the end. "test" is the
-            paper's likely protocol, there only to show its bias; the run's note says so.
-        stage: "all" trains every layer; "head" the new head on a frozen base, whose features are
-            computed once; "last" the head and the last block(s).
-        start_from: A run of the same network whose weights to start from: for "last", a run of
-            stage "head", followed at a lower rate.
-        weights: First weights, as in `registry.build`.
-        watch_test: Also scores the test part after each epoch; nothing is chosen by it.
+        profile: Gives the settings that are not told here.
+        start_from: A run of the same network whose weights to start from: for stage "last", a run
+            of stage "head", followed at a lower rate.
         allow_leaks: Accepts subjects on both sides of the split, to show what they do.
-        tensorboard: Whether to write logs for TensorBoard to the run folder.
-        devices: As in `choose_accelerator`.
         report: Takes one line per epoch, such as `print`.
-        **options: Further options of the network, as in `registry.build`.
+        task: What is learnt; `autoencoder.Reconstruction` is another.
+        **told: Settings, as `loop.Settings` explains them; others are options of the network.
 
     Returns:
         The run, with the network of the best epoch.
@@ -218,75 +261,69 @@ def train(
         ValueError: If the table or an argument cannot work; the message says why.
         FloatingPointError: If the loss becomes no number.
         MemoryError: If the device has too little memory for the batch.
+        OSError: If the disk has no room for the images as the network takes them.
     """
-    settings = {
-        "model": name,
-        "options": options,
-        "image_size": profile.image_size if image_size is None else image_size,
-        "batch_size": profile.batch_size,
-        "epochs": profile.epochs if epochs is None else epochs,
-        "learning_rate": profile.learning_rate if learning_rate is None else learning_rate,
-        "optimizer": optimizer,
-        "schedule": profile.schedule if schedule is None else schedule,
-        "colour_jitter": profile.colour_jitter if colour_jitter is None else colour_jitter,
-        "turn": turn,
-        "patience": patience,
-        "class_weights": class_weights,
-        "select_on": select_on,
-        "stage": stage,
-        "start_from": start_from and start_from.folder.name,
-        "weights": weights,
-        "watch_test": watch_test or select_on == "test",
-        "tensorboard": tensorboard,
-        "seed": seed,
-    }
-    check_settings(settings, start_from.metrics["settings"] if start_from else None)
-    parts = check_table(table, allow_leaks)
-    accelerator = choose_accelerator(devices)
+    start = start_from.folder if start_from else None
+    settings = Settings.choose(name, profile, start_from=start and start.name, **told)
+    _check_start(settings, start_from)
+    parts = task.divide(table, allow_leaks)
+    job = task(settings, parts, hardware.choose_accelerator(), start, report)
 
     def make(folder: Path) -> None:
         gc.collect()  # a network and its graphs hold each other: the last training's go now
         began = time.monotonic()
-        loop.fix_seeds(seed)
-        with accelerator.scope():
-            model = loop.build(settings, start_from.folder if start_from else None, accelerator)
-            learner, data = loop.prepare(model, settings, parts, folder, report)
-            loop.compile_model(learner, settings, accelerator)
-        history = loop.fit(learner, data, settings, parts, folder, report)
-        predictions = loop.score(learner, data, parts)
-        metrics = loop.summarise(model, history, predictions, settings, accelerator)
+        loop.fix_seeds(settings.seed)
+        with job.accelerator.scope():
+            network = job.build()
+            learner, data = job.prepare(network, folder)
+            job.compile(learner)
+        history = loop.fit(learner, data, settings, folder, report)
+        predictions = job.predict(learner, data)
+        for batches in data.values():
+            del batches.entries  # TensorFlow holds the rest; Windows deletes no file in use
+        metrics = job.summarise(network, history) | job.score(predictions)
         metrics["seconds"] = round(time.monotonic() - began, 1)
-        loop.save(folder, model, history, predictions, metrics)
-        loop.save_images(folder, table, start_from.folder if start_from else None)
+        for what, model in job.models(network, learner).items():
+            runs.write_atomic(folder / f"{what}.keras", model.save)
+        history.to_csv(folder / "history.csv", index=False)
+        predictions.to_csv(folder / "predictions.csv", index=False)
+        (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
+        _save_images(folder, table, start)
+        for leftover in (*folder.glob("*.npz"), *folder.glob("*.npy")):
+            leftover.unlink()
 
-    description = _describe(settings, table, accelerator)
     with loop.quiet_tensorflow():
+        description = job.describe() | {"data": runs.table_digest(table)}
         folder = runs.make_once(work_dir() / "runs", description, make)
-    return _load(folder, parts)
+    return _load(folder, job)
 
 
-def _describe(
-    settings: Mapping[str, Any], table: pd.DataFrame, accelerator: Accelerator
-) -> dict[str, Any]:
-    """Names everything that determines the result; the code that trains belongs to it."""
-    return {
-        **settings,
-        "first_weights": registry.weights_key(settings["model"], settings["weights"]),
-        "data": runs.table_digest(table),
-        "numerics": accelerator.numerics,
-        "versions": {name: version(name) for name in ("keras", "numpy", "tensorflow")},
-        "version": VERSION,
-        "builder": inspect.getsource(registry.MODELS[settings["model"]].builder),
-    }
+def _check_start(settings: Settings, start: Run | None) -> None:
+    if start and start.metrics["settings"]["model"] != settings.model:
+        raise ValueError(
+            f"A run starts from a run of the same network, here {settings.model}. "
+            f"Received: start_from={start.metrics['settings']['model']}"
+        )
 
 
-def _load(folder: Path, parts: Mapping[str, pd.DataFrame]) -> Run:
+def _save_images(folder: Path, table: pd.DataFrame, start: Path | None = None) -> None:
+    """Keeps which images the run knows, by content, and those that the run it started from knew."""
+    origin = table["source"].fillna(table["path"]) if "source" in table else table["path"]
+    known = table.reindex(columns=["pixels", "label", "subject", "linked_subject", "split"])
+    known.insert(0, "sha256", runs.image_digests(table))
+    known["drawn"] = [cnmc.is_drawn(path) for path in origin]
+    if start:
+        before = pd.read_csv(start / "images.csv", dtype={"subject": str, "linked_subject": str})
+        known = pd.concat([known, before[before["split"] != "test"]])
+    known.drop_duplicates(["sha256", "split"]).to_csv(folder / "images.csv", index=False)
+
+
+def _load(folder: Path, job: Classification) -> Run:
     """Reads a run; the rows are the caller's, whose files may have moved since."""
-    rows = pd.concat([parts["validation"], parts["test"]], ignore_index=True)
-    stored = pd.read_csv(folder / "predictions.csv")
-    history = pd.read_csv(folder / "history.csv")
+    answers = pd.read_csv(folder / "predictions.csv")[job.answer]
+    predictions = job.held_out().assign(**{job.answer: answers})
     metrics = json.loads((folder / "metrics.json").read_text())
-    return Run(folder, history, rows.assign(probability=stored["probability"]), metrics)
+    return Run(folder, pd.read_csv(folder / "history.csv"), predictions, metrics)
 
 
 def predict(
@@ -309,13 +346,9 @@ def predict(
         The table's rows with `probability` of ALL; of several views one row per image and view,
         with `view` from 0, the image as it is.
     """
-    ask = loop.as_function(model)
-    found = []
+    images = feed.stream_images(table, size or model.input_shape[1], batch_size)
     with loop.quiet_tensorflow():
-        for batch in feed.stream_images(table, size or model.input_shape[1], batch_size):
-            seen = [feed.turn(batch.numpy(), view) for view in range(views)]
-            found.append([ask(images).numpy()[:, loop.POSITIVE] for images in seen])
-    judged = np.concatenate(found, axis=1)
+        judged = loop.probabilities(model, images, views)
     if views == 1:
         return table.assign(probability=judged[0])
     by_view = [table.assign(view=n, probability=seen) for n, seen in enumerate(judged)]
