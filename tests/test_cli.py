@@ -243,6 +243,15 @@ class TestSplit:
         assert re.search(r"test +HEM +2 images", out)
         assert "both sides" in told
 
+    def test_when_stand_ins_are_split_and_augmented_then_the_copies_are_known_as_such(
+        self, run, cells, tmp_path
+    ):
+        (cells / cnmc.MARKER).write_text("{}")
+        run("split", cells, tmp_path / "out", "--ratio", "0.8", "--seed", "1")
+        run("augment", tmp_path / "out", tmp_path / "more", "--total", "20")
+        assert cnmc.locate(tmp_path / "out" / "test").is_synthetic
+        assert cnmc.locate(tmp_path / "more" / "train").is_synthetic
+
     def test_when_they_are_split_by_subject_then_there_is_no_warning(self, run, cells, tmp_path):
         code, _, told = run("split", cells, tmp_path / "out", "--by", "subject")
         assert code == 0

@@ -294,6 +294,8 @@ def augment_folders(
         for part in ("train", "test"):
             if (source / part).is_dir():
                 _copy_tree(source / part, whole / part, how)
+        if cnmc.is_drawn(source / "train"):  # copies of stand-ins stay stand-ins
+            (whole / cnmc.MARKER).write_text("{}\n")
         train = found.assign(path=f"{whole}" + found["path"].str.removeprefix(f"{source}"))
         drawn = augment(train, whole / "train", total, seed, per_class=per_class)
         table = pd.concat([train, drawn[[*train.columns, "source"]]])

@@ -185,6 +185,8 @@ def split_folders(
         shutil.rmtree(partial, ignore_errors=True)  # what an interrupted run left there
         _place_files(table, partial, how)
         write_split(table, partial, root=source, method=by, ratio=ratio, seed=seed)
+        if table["path"].map(cnmc.is_drawn).any():  # copies of stand-ins stay stand-ins
+            (partial / cnmc.MARKER).write_text("{}\n")
         if target.exists():
             target.rmdir()
         partial.rename(target)
