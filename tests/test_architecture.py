@@ -103,8 +103,3 @@ def test_when_frozen_or_in_16_bits_then_less_memory_is_needed(proposed):
     full, half = (architecture.memory(proposed, 30, bits=bits) for bits in (32, 16))
     registry.set_trainable(proposed, "head")
     assert half < full > architecture.memory(proposed, 30)
-
-
-def test_when_a_batch_is_empty_then_the_error_says_so(proposed):
-    with pytest.raises(ValueError, match="Received: batch_size=0"):
-        architecture.memory(proposed, 0)

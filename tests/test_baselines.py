@@ -104,6 +104,12 @@ def test_when_results_are_read_then_each_has_a_protocol_and_a_score():
     assert leaky["value"].min() > 0.93
 
 
+def test_when_the_networks_are_read_then_all_that_borrow_weights_are_told_of():
+    table = pd.read_csv(baselines.DATA / "networks.csv", index_col="network")
+    assert set(table.index) == {"alexnet", "vgg16", "inception_v3", "resnet50"}
+    assert table.notna().all(axis=None)
+
+
 @pytest.mark.parametrize(
     ("printed", "possible"),
     [("81.62", False), ("84.8", True), ("84.77", False), ("83.67", False), ("93.02", True)],

@@ -172,7 +172,7 @@ def test_when_weights_are_those_of_keras_then_features_are_too_from_raw_images(n
 def test_when_the_bundled_base_is_used_then_first_kernels_see_colours_turned_over():
     import h5py
 
-    model = registry.build("vgg16", 32, weights="hed")
+    model = registry.build("vgg16", 32)
     with h5py.File(model.first_weights.path) as file:
         stored = file["block1/layers/conv2d/vars/0"][()]
         last = file["block5/layers/conv2d_2/vars/1"][()]
@@ -327,8 +327,8 @@ def serve(monkeypatch):
         server.server_close()
 
 
-def _find(wanted: str = "imagenet") -> weights.Source:
-    return weights.find("resnet50", PUBLISHED, wanted)
+def _find() -> weights.Source:
+    return weights.find("resnet50", PUBLISHED, "auto")
 
 
 def test_when_weights_are_downloaded_then_they_are_kept_and_asked_for_once(serve, tmp_path):
@@ -436,7 +436,7 @@ def test_when_a_sixth_network_is_registered_then_it_is_built_like_the_others(mon
         out = dense(LAYERS.GlobalAveragePooling2D()(hidden))
         return keras.Model(first, out, name="mine")
 
-    monkeypatch.setitem(registry.MODELS, "mine", registry.ModelSpec("mine", build_mine))
+    monkeypatch.setitem(registry.MODELS, "mine", registry.ModelSpec(build_mine))
     one, two = (registry.build("mine", 8, seed=3, units=4) for _ in range(2))
     np.testing.assert_array_equal(one.get_weights()[0], two.get_weights()[0])
     assert registry.weights_note(one) == "trained from scratch"
@@ -456,7 +456,6 @@ def test_when_a_sixth_network_is_registered_then_it_is_built_like_the_others(mon
             r"filters=\(\)",
         ),
         (lambda: registry.build("vgg16", 32, preprocessing="x", weights=None), "preprocessing='x'"),
-        (lambda: registry.build("resnet50", 32, weights="hed"), "weights='hed' for resnet50"),
         (lambda: registry.set_trainable(keras.Sequential(), "tail"), "'tail'"),
     ],
 )

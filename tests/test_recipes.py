@@ -37,13 +37,9 @@ def table(tmp_path, monkeypatch):
     monkeypatch.setenv("CNMC_WORK", str(tmp_path))
     monkeypatch.setattr(weights, "_is_online", lambda: False)
     published = weights.Published("none/none.h5", "0" * 32, bgr=False)
-    spec = registry.ModelSpec(
-        "branched", build_branched, last_after="base_end", published=published
-    )
+    spec = registry.ModelSpec(build_branched, last_after="base_end", published=published)
     monkeypatch.setitem(registry.MODELS, "branched", spec)
-    monkeypatch.setitem(
-        registry.MODELS, "tiny", registry.ModelSpec("tiny", tiny_training.build_tiny)
-    )
+    monkeypatch.setitem(registry.MODELS, "tiny", registry.ModelSpec(tiny_training.build_tiny))
     return tiny_training.make_table(tmp_path / "images")
 
 

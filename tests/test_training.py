@@ -30,9 +30,7 @@ from helpers.training.loop import Settings
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
     """Registers the network for each test alone, whatever other files do to the registry."""
-    monkeypatch.setitem(
-        registry.MODELS, "tiny", registry.ModelSpec("tiny", tiny_training.build_tiny)
-    )
+    monkeypatch.setitem(registry.MODELS, "tiny", registry.ModelSpec(tiny_training.build_tiny))
 
 
 @pytest.fixture(scope="module")

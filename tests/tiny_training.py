@@ -37,7 +37,7 @@ def build_tiny(image_size: int, *, normalise: bool = True, dropout: float = 0.3)
 
 
 def register_tiny() -> None:
-    registry.MODELS["tiny"] = registry.ModelSpec("tiny", build_tiny)
+    registry.MODELS["tiny"] = registry.ModelSpec(build_tiny)
 
 
 def make_table(folder: Path, count: int = 48) -> pd.DataFrame:

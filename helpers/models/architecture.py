@@ -104,31 +104,23 @@ def multiplications(model: keras.Model) -> int:
     return total
 
 
-def memory(model: keras.Model, batch_size: int = 30, *, bits: int = 32, slots: int = 1) -> float:
+def memory(model: keras.Model, batch_size: int = 30, *, bits: int = 32) -> float:
     """Estimates the memory that a training step takes on a GPU, by counting.
 
-    Counted are weights, gradients and what the optimizer keeps, in 32 bits; the answers of all
-    layers, which back-propagation needs again; and the gradients of the two largest of these.
+    Counted are weights, gradients and momentum, in 32 bits; the answers of all layers, which
+    back-propagation needs again; and the gradients of the two largest of these.
     Not counted are the workspace of the libraries, some 0.5 to 2 GB, and the images read ahead.
 
     Args:
         model: As in `describe`; what is frozen by `registry.set_trainable` has no gradients.
         batch_size: Images per step.
         bits: Of an answer: 16 under a mixed precision policy, else 32.
-        slots: Numbers that the optimizer keeps per weight: SGD 0, with momentum 1, Adam 2.
 
     Returns:
         GB (of 10^9 bytes): an estimate, to be labelled as one.
-
-    Raises:
-        ValueError: If the number of images or bits cannot be.
     """
-    if batch_size < 1 or bits not in (16, 32):
-        raise ValueError(
-            f"A step has 1 image or more, in 16 or 32 bits. Received: {batch_size=}, {bits=}"
-        )
     trained = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
     answers = [int(np.prod(layer.output.shape[1:])) for layer in model.layers]
     kept = sum(answers) + sum(sorted(answers)[-2:])
-    weights = 4 * (model.count_params() + (1 + slots) * trained)
+    weights = 4 * (model.count_params() + 2 * trained)
     return (weights + kept * batch_size * bits / 8) / 1e9

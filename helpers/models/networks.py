@@ -26,6 +26,7 @@ HEADS = ("dense", "gap")
 # How slowly normalisation's moving statistics follow. Keras' own 0.99 takes hundreds of steps, more
 # than a short training has.
 _MOMENTUM = 0.9
+_RELU: dict[str, Any] = {"activation": "relu", "kernel_initializer": "he_normal"}
 
 
 def proposed_cnn(
@@ -91,7 +92,7 @@ def _convolve(x: keras.KerasTensor, width: int, name: str, order: str) -> keras.
     return x
 
 
-def alexnet(image_size: int, *, dropout: float = 0.5) -> keras.Model:
+def alexnet(image_size: int) -> keras.Model:
     """Builds AlexNet as one tower: 5 convolutions, 3 overlapping poolings, 3 dense layers.
 
     Krizhevsky, Sutskever and Hinton (2012) split it into two towers, as one GPU was too small; here
@@ -101,7 +102,6 @@ def alexnet(image_size: int, *, dropout: float = 0.5) -> keras.Model:
     Args:
         image_size: Side of the images in px (2012: 227); below 67, where nothing would be left
             after the last pooling, they get a black frame, up to 67.
-        dropout: Share of the units dropped after each of the two hidden dense layers.
 
     Returns:
         The network, with He's initial weights.
@@ -109,54 +109,48 @@ def alexnet(image_size: int, *, dropout: float = 0.5) -> keras.Model:
     inputs, x = _enter(image_size, 67, "signed")
     for n, (width, side) in enumerate(((96, 11), (256, 5), (384, 3), (384, 3), (256, 3)), 1):
         how = {"strides": 4} if n == 1 else {"padding": "same"}
-        start = {"activation": "relu", "kernel_initializer": "he_normal"}
-        x = layers.Conv2D(width, side, **how, **start, name=f"conv{n}")(x)
+        x = layers.Conv2D(width, side, **how, **_RELU, name=f"conv{n}")(x)
         if n <= 2:
             x = layers.BatchNormalization(momentum=_MOMENTUM, name=f"bn{n}")(x)
         if n in (1, 2, 5):
             x = layers.MaxPooling2D(3, 2, name=f"pool{n}")(x)
     x = layers.Flatten(name="flatten")(x)
     for n in (6, 7):
-        x = _hidden(x, 4096, n, dropout)
+        x = _hidden(x, 4096, n)
     return _finish(inputs, x, "alexnet")
 
 
-def vgg16(image_size: int, preprocessing: str = "centred", dropout: float = 0.5) -> keras.Model:
+def vgg16(image_size: int, preprocessing: str = "centred") -> keras.Model:
     """Builds VGG16 (Simonyan and Zisserman, 2015) with a head for two classes.
 
     Args:
         image_size: Side of the images in px (its own: 224); below 32 they get a black frame.
         preprocessing: A name of `PREPROCESSING`; any but the default is wrong for its weights.
-        dropout: Share of the features dropped before the last layer.
 
     Returns:
         The network, with random weights.
     """
-    return _add_head(keras.applications.VGG16, 32, image_size, preprocessing, dropout)
+    return _add_head(keras.applications.VGG16, image_size, 32, preprocessing)
 
 
-def resnet50(image_size: int, preprocessing: str = "centred", dropout: float = 0.5) -> keras.Model:
+def resnet50(image_size: int) -> keras.Model:
     """Builds ResNet50 (He, Zhang, Ren and Sun, 2016): as `vgg16`, its own size is 224, too."""
-    return _add_head(keras.applications.ResNet50, 32, image_size, preprocessing, dropout)
+    return _add_head(keras.applications.ResNet50, image_size, 32, "centred")
 
 
-def inception_v3(
-    image_size: int, preprocessing: str = "signed", dropout: float = 0.5
-) -> keras.Model:
+def inception_v3(image_size: int) -> keras.Model:
     """Builds InceptionV3 (Szegedy and others, 2016): as `vgg16`; own size 299, a frame below 75."""
-    return _add_head(keras.applications.InceptionV3, 75, image_size, preprocessing, dropout)
+    return _add_head(keras.applications.InceptionV3, image_size, 75, "signed")
 
 
-def _add_head(
-    application: Any, smallest: int, image_size: int, preprocessing: str, dropout: float
-) -> keras.Model:
+def _add_head(application: Any, image_size: int, smallest: int, preprocessing: str) -> keras.Model:
     """Builds one of Keras' own networks, with our preprocessing before and our head after it."""
     inputs, x = _enter(image_size, smallest, preprocessing)
     base = application(include_top=False, weights=None, input_tensor=x)
     if base.name == "inception_v3":
         _number_layers(base)
     x = layers.GlobalAveragePooling2D(name="head_pool")(base.output)
-    x = layers.Dropout(dropout, name="head_dropout")(x)
+    x = layers.Dropout(0.5, name="head_dropout")(x)
     return _finish(inputs, x, base.name)
 
 
@@ -177,18 +171,16 @@ def _enter(image_size: int, smallest: int, preprocessing: str) -> list[keras.Ker
             f"Images have a side of at least 1 px; preprocessing is of {', '.join(PREPROCESSING)}. "
             f"Received: {image_size=}, {preprocessing=}"
         )
-    inputs = keras.Input((image_size, image_size, 3), name="image")
-    x = inputs
+    inputs = x = keras.Input((image_size, image_size, 3), name="image")
     if image_size < smallest:
         # Not by `Resizing`, which in Keras 3.15 puts all layers after it in training mode.
-        before, after = (smallest - image_size) // 2, (smallest - image_size + 1) // 2
-        x = layers.ZeroPadding2D(((before, after), (before, after)), name="frame")(x)
+        ends = ((smallest - image_size) // 2, (smallest - image_size + 1) // 2)
+        x = layers.ZeroPadding2D((ends, ends), name="frame")(x)
     return [inputs, layers.Rescaling(**PREPROCESSING[preprocessing], name="preprocess")(x)]
 
 
-def _hidden(x: keras.KerasTensor, units: int, n: int, dropout: float) -> keras.KerasTensor:
-    start = {"activation": "relu", "kernel_initializer": "he_normal"}
-    x = layers.Dense(units, **start, name=f"dense{n}")(x)
+def _hidden(x: keras.KerasTensor, units: int, n: int, dropout: float = 0.5) -> keras.KerasTensor:
+    x = layers.Dense(units, **_RELU, name=f"dense{n}")(x)
     return layers.Dropout(dropout, name=f"dropout{n}")(x)
 
 

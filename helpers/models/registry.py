@@ -2,15 +2,14 @@
 
 A sixth network needs one entry here:
 
-    MODELS["mine"] = ModelSpec("mine", build_mine, last_after="the_last_frozen_layer")
+    MODELS["mine"] = ModelSpec(build_mine, last_after="the_last_frozen_layer")
 
 where `build_mine(image_size, **options)` returns a flat Keras model that takes raw images and ends
 in a softmax over `cnmc.CLASSES`. Everything else (training, runs, figures) then knows it.
 """
 
 import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,65 +28,28 @@ class ModelSpec:
     """What the series knows of a network.
 
     Args:
-        name: The name it is asked for by, and that the model carries.
         builder: Takes the image size in px and its own options; returns the model.
         native_size: Side in px of the images it was designed for.
-        preprocessing: What its first layers do to an image, in words.
-        citation: Where it was published.
         last_after: Name of the layer after which stage "last" trains; "" if it trains all.
         published: Pretrained weights, if any are published.
     """
 
-    name: str
     builder: Callable[..., keras.Model]
     native_size: int = 224
-    preprocessing: str = ""
-    citation: str = ""
     last_after: str = ""
     published: Published | None = None
 
 
-_ALEXNET = ModelSpec(
-    "alexnet",
-    networks.alexnet,
-    native_size=227,
-    preprocessing="scaled to -1 to 1",
-    citation="Krizhevsky, Sutskever and Hinton, NeurIPS 2012",
-    last_after="pool2",
-)
-_VGG16 = ModelSpec(
-    "vgg16",
-    networks.vgg16,
-    preprocessing="mean colour of ImageNet taken off, blue-green-red",
-    citation="Simonyan and Zisserman, ICLR 2015, arXiv 1409.1556",
-    last_after="block4_pool",
-    published=Published("vgg16/vgg16", "6d6bbae143d832006294945121d1f1fc", bgr=True),
-)
-_INCEPTION_V3 = ModelSpec(
-    "inception_v3",
-    networks.inception_v3,
-    native_size=299,
-    preprocessing="scaled to -1 to 1",
-    citation="Szegedy and others, CVPR 2016, arXiv 1512.00567",
-    last_after="mixed8",
-    published=Published("inception_v3/inception_v3", "bcbd6486424b2319ff4ef7d526e38f63"),
-)
-_RESNET50 = ModelSpec(
-    "resnet50",
-    networks.resnet50,
-    preprocessing="mean colour of ImageNet taken off, blue-green-red",
-    citation="He, Zhang, Ren and Sun, CVPR 2016, arXiv 1512.03385",
-    last_after="conv4_block6_out",
-    published=Published("resnet/resnet50", "4d473c1dd8becc155b73f8504c6f6626", bgr=True),
-)
-_PROPOSED_CNN = ModelSpec(
-    "proposed_cnn",
-    networks.proposed_cnn,
-    preprocessing="scaled to 0 to 1",
-    citation="the paper, IJIRSET 12(8), 2023, section III 3.3",
-    last_after="block5_pool",
-)
-MODELS = {spec.name: spec for spec in (_ALEXNET, _VGG16, _INCEPTION_V3, _RESNET50, _PROPOSED_CNN)}
+_VGG16 = Published("vgg16/vgg16", "6d6bbae143d832006294945121d1f1fc", bgr=True)
+_INCEPTION_V3 = Published("inception_v3/inception_v3", "bcbd6486424b2319ff4ef7d526e38f63")
+_RESNET50 = Published("resnet/resnet50", "4d473c1dd8becc155b73f8504c6f6626", bgr=True)
+MODELS = {
+    "alexnet": ModelSpec(networks.alexnet, 227, "pool2"),
+    "vgg16": ModelSpec(networks.vgg16, 224, "block4_pool", _VGG16),
+    "inception_v3": ModelSpec(networks.inception_v3, 299, "mixed8", _INCEPTION_V3),
+    "resnet50": ModelSpec(networks.resnet50, 224, "conv4_block6_out", _RESNET50),
+    "proposed_cnn": ModelSpec(networks.proposed_cnn, 224, "block5_pool"),
+}
 
 
 def build(
@@ -103,8 +65,8 @@ def build(
     Args:
         name: A name of `MODELS`.
         image_size: Side of the images in px, at least 1.
-        weights: "auto" for the best there are, "imagenet", "hed" (VGG16 only), the path of a
-            file, or None for random ones; see `models.weights`. `weights_note` says which it was.
+        weights: "auto" for the best there are, the path of a file, or None for random ones; see
+            `models.weights`. `weights_note` says which it was.
         seed: Decides the random weights, and what dropout drops.
         **options: Options of the builder, such as `order` of `networks.proposed_cnn`.
 
@@ -120,9 +82,12 @@ def build(
         (None, 2)
     """
     source = _find_weights(name, weights)
-    spec = MODELS[name]
-    with _seeded(seed):
+    spec, state = MODELS[name], random.getstate()
+    random.seed(seed)  # Keras draws from it the seeds of initialisers and dropouts
+    try:
         model = spec.builder(image_size, **options)
+    finally:
+        random.setstate(state)
     first_weights.load(model, source, bgr=spec.published is not None and spec.published.bgr)
     model.first_weights = source
     return model
@@ -132,17 +97,6 @@ def _find_weights(name: str, wanted: str | Path | None) -> first_weights.Source:
     if name not in MODELS:
         raise ValueError(f"Choose a network of {', '.join(MODELS)}. Received: {name!r}")
     return first_weights.find(name, MODELS[name].published, wanted)
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Fixes what Keras draws the seeds of its initialisers and dropouts from, and only here."""
-    before = random.getstate()
-    random.seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(before)
 
 
 def weights_key(name: str, weights: str | Path | None = "auto") -> str:
@@ -174,7 +128,7 @@ def set_trainable(model: keras.Model, stage: str) -> None:
     """
     if stage not in STAGES:
         raise ValueError(f"Choose a stage of {', '.join(STAGES)}. Received: {stage!r}")
-    spec = MODELS.get(model.name, ModelSpec(model.name, keras.Model))
+    spec = MODELS.get(model.name, ModelSpec(keras.Model))
     source = getattr(model, "first_weights", None)
     pretrained = spec.published is not None and (source is None or source.pretrained)
     reached = stage == "all" or (stage == "last" and not spec.last_after)

