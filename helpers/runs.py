@@ -5,6 +5,7 @@ It is made under another name and renamed when whole, so a folder with a key for
 complete. Only one process makes a run; the others wait for it, then load.
 """
 
+import errno
 import hashlib
 import json
 import logging
@@ -12,14 +13,14 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 MANIFEST = "run.json"
+CANNOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 
 def key_of(description: Mapping[str, Any]) -> str:
@@ -47,34 +48,43 @@ def make_once(root: Path, description: Mapping[str, Any], make: Callable[[Path],
         The whole folder, with a `run.json` that holds the description and each file's digest.
 
     Raises:
-        ValueError: If a folder of that name is there, but its `run.json` is not the run's.
+        ValueError: If a folder of that name is there, but is not as its `run.json` records.
+        PermissionError: If there is no such folder yet, and none can be written.
     """
     key = key_of(description)
     folder, partial = root / key, root / f".{key}.partial"
-    root.mkdir(parents=True, exist_ok=True)
-    with lock(root / f".{key}.lock"):
-        if not folder.exists():
-            partial.mkdir(exist_ok=True)
-            make(partial)
-            _seal(partial, key, description)
-            os.replace(partial, folder)
-    _check_owner(folder, key)
+    if not folder.exists():  # what is finished is read without a lock, from read-only folders, too
+        with lock(root / f".{key}.lock"):
+            if not folder.exists():
+                partial.mkdir(exist_ok=True)
+                make(partial)
+                _seal(partial, key, description)
+                os.replace(partial, folder)
+    _check_record(folder, key)
     return folder
 
 
 @contextmanager
 def lock(path: Path) -> Iterator[None]:
-    """Keeps other processes waiting until the block is left, and says so where it waits itself."""
+    """Keeps other processes waiting until the block, which writes beside the path, is left."""
     from filelock import FileLock, Timeout
 
-    held = FileLock(path)
+    held = FileLock(path, mode=0o664)
     try:
-        held.acquire(timeout=1)
-    except Timeout:
-        logging.getLogger(__name__).warning("Waiting for another process, which holds %s", path)
-        held.acquire()
-    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            held.acquire(timeout=1)
+        except Timeout:
+            logging.getLogger(__name__).warning("Waiting for another process, which holds %s", path)
+            held.acquire()
         yield
+    except (OSError, NotImplementedError) as error:
+        if getattr(error, "errno", errno.ENOSYS) not in CANNOT_WRITE:
+            raise
+        raise PermissionError(
+            "Expected a folder to write to, on a disk with file locks: name another, or set "
+            f"CNMC_WORK to one. Received: {str(path.parent)!r}: {error}"
+        ) from error
     finally:
         held.release()
 
@@ -86,15 +96,19 @@ def _seal(folder: Path, key: str, description: Mapping[str, Any]) -> None:
     write_atomic(folder / MANIFEST, lambda path: path.write_text(text))
 
 
-def _check_owner(folder: Path, key: str) -> None:
-    try:
-        is_own = json.loads((folder / MANIFEST).read_text())["key"] == key
-    except (OSError, ValueError, KeyError, TypeError):
-        is_own = False
-    if not is_own:
+def _check_record(folder: Path, key: str) -> None:
+    """Refuses a folder whose record is not the run's, or whose tables are not as recorded."""
+    wrong = [MANIFEST]
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        record = json.loads((folder / MANIFEST).read_text())
+        files = {folder / name: digest for name, digest in record["files"].items()}
+        tables = [file for file in files if file.suffix in (".csv", ".json")]
+        changed = [f.name for f in tables if not f.is_file() or file_digest(f) != files[f]]
+        wrong = changed if record["key"] == key else wrong
+    if wrong:
         raise ValueError(
-            f"A run's folder holds a {MANIFEST} with its key: move the folder away, and the run is "
-            f"made anew. Received: {folder} without one"
+            f"A run's folder holds what its {MANIFEST} records: move the folder away, and the run "
+            f"is made anew. Received: {folder} with no {wrong[0]}, or another"
         )
 
 
@@ -103,6 +117,30 @@ def write_atomic(path: Path, write: Callable[[Path], Any]) -> None:
     partial = path.with_name(f".partial-{path.name}")
     write(partial)
     os.replace(partial, path)
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """Gives a folder to fill beside the target, which gets its name only when the block ends well.
+
+    An interrupted one is begun anew, and other processes wait for it.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with lock(target.with_name(f".{target.name}.lock")):
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise FileExistsError(
+                f"The folder must be new or empty; nothing was changed. Received: {target}"
+            )
+        partial = target.with_name(f".{target.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        try:
+            yield partial
+            if target.exists():
+                target.rmdir()
+            partial.rename(target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def check_disk(folder: Path, needed_bytes: float, what: str) -> None:
@@ -130,22 +168,10 @@ def image_digests(table: pd.DataFrame) -> list[str]:
 
 
 def _column(table: pd.DataFrame, name: str) -> list[str]:
-    values = table[name] if name in table else [""] * len(table)
-    return [value if isinstance(value, str) else "" for value in values]
+    return table.reindex(columns=[name])[name].astype(object).fillna("").tolist()
 
 
 def file_digest(path: Path | str) -> str:
     """Returns the SHA-256 digest of a file's bytes, as 64 hexadecimal digits."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def save_arrays(path: Path, arrays: list[np.ndarray]) -> None:
-    """Writes arrays of any shapes to one `.npz` file, atomically; see `load_arrays`."""
-    write_atomic(path, lambda partial: np.savez(partial, *arrays))
-
-
-def load_arrays(path: Path) -> list[np.ndarray]:
-    """Reads what `save_arrays` wrote, in the same order; pickled objects are refused."""
-    with np.load(path, allow_pickle=False) as stored:
-        return list(stored.values())

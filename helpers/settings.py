@@ -6,14 +6,19 @@ Two environment variables are the only switches of the whole series:
 * `CNMC_DATA`: the folder of the real C-NMC 2019 images; unset, stand-in cells are drawn.
 
 A third, `CNMC_WORK`, moves everything that is generated (default: the project's `data/` folder).
+A relative folder counts from where a command starts, or from the project where a notebook does;
+`pin` writes it out in full on `import helpers`, so that it is the same one in every process.
 """
 
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+PROJECT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ def active(name: str | None = None) -> Profile:
         >>> active("paper").batch_size
         30
     """
-    name = name or os.environ.get("CNMC_PROFILE") or "workshop"
+    name = name or _told("CNMC_PROFILE") or "workshop"
     if name not in PROFILES:
         raise ValueError(f"CNMC_PROFILE names a profile: {', '.join(PROFILES)}. Received: {name!r}")
     return PROFILES[name]
@@ -88,14 +93,11 @@ def data_dir() -> Path | None:
     Raises:
         FileNotFoundError: If the variable names a folder that does not exist.
     """
-    named = os.environ.get("CNMC_DATA")
-    if not named:
-        return None
-    folder = Path(named).expanduser().resolve()
-    if not folder.is_dir():
+    folder = _folder("CNMC_DATA")
+    if folder and not folder.is_dir():
         raise FileNotFoundError(
-            "CNMC_DATA names the folder that holds the C-NMC 2019 images; unset it to work on "
-            f"drawn stand-in cells. Received: {named!r}, which is no folder"
+            "CNMC_DATA names the folder that holds the C-NMC 2019 images, best by an absolute path;"
+            f" unset it to work on drawn stand-in cells. Received: {str(folder)!r}, no folder"
         )
     return folder
 
@@ -104,19 +106,56 @@ def work_dir() -> Path:
     """Returns the folder for everything generated: `CNMC_WORK`, else the project's `data/`.
 
     The folder is created. An installed copy without a project around it uses `./data`.
+
+    Raises:
+        PermissionError: If the folder cannot be made.
     """
-    project = Path(__file__).resolve().parent.parent
-    default = project / "data" if (project / "pyproject.toml").exists() else Path("data")
-    folder = Path(os.environ.get("CNMC_WORK") or default).expanduser().resolve()
-    folder.mkdir(parents=True, exist_ok=True)
+    default = (PROJECT if (PROJECT / "pyproject.toml").exists() else Path.cwd()) / "data"
+    folder = _folder("CNMC_WORK") or default
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        advice = "Set CNMC_WORK to a folder that you can write to."
+        raise PermissionError(f"{advice} Received: {error}") from error
     return folder
+
+
+def pin() -> None:
+    """Writes out in full the folders that the variables name: processes start in other folders."""
+    for name in ("CNMC_DATA", "CNMC_WORK"):
+        with suppress(ValueError):  # raised again, and shown, where the folder is asked for
+            if folder := _folder(name):
+                os.environ[name] = str(folder)
+
+
+def _folder(name: str) -> Path | None:
+    told = _told(name)
+    if not told:
+        return None
+    here = PROJECT if Path.cwd() == PROJECT / "notebooks" else Path.cwd()
+    return (here / Path(told).expanduser()).resolve()
+
+
+def _told(name: str) -> str:
+    """Returns a variable, or "" where it is unset."""
+    value = os.environ.get(name, "")
+    if value != value.strip("\"' \t\r\n"):
+        raise ValueError(f"{name} holds quotes or blanks around its value. Received: {value!r}")
+    return value
+
+
+def processors() -> int:
+    """Returns how many processors may be used here: of an affinity, of a container's share."""
+    from joblib import cpu_count
+
+    return cpu_count()
 
 
 @contextmanager
 def start_up() -> Iterator[None]:
     """Mutes what libraries in C++ write straight to stderr while TensorFlow is imported.
 
-    Python's own exceptions pass through as ever.
+    Python's own exceptions pass through as ever. Afterwards Keras is as the series needs it.
 
     Example:
         >>> with start_up():
@@ -130,3 +169,21 @@ def start_up() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+    pin_keras()
+
+
+def pin_keras() -> None:
+    """Gives Keras, where it is imported, the numbers and layout that every result rests on.
+
+    Raises:
+        ImportError: If it was imported with another backend before `helpers` was.
+    """
+    if keras := sys.modules.get("keras"):
+        if keras.config.backend() != "tensorflow":
+            raise ImportError(
+                "The series needs Keras on TensorFlow: import helpers before keras, or unset "
+                f"KERAS_BACKEND. Received: {keras.config.backend()}"
+            )
+        keras.config.set_floatx("float32")  # a ~/.keras/keras.json may say otherwise
+        keras.config.set_image_data_format("channels_last")
+        keras.config.set_epsilon(1e-7)

@@ -64,13 +64,6 @@ class TestFetch:
         monkeypatch.setattr(kagglehub, "dataset_download", lambda handle: str(tmp_path / "mounted"))
         assert fetch(tmp_path / "data") == tmp_path / "mounted"
 
-    def test_when_fetched_then_the_users_own_setting_is_as_before(
-        self, download, tmp_path, monkeypatch
-    ):
-        monkeypatch.setenv("KAGGLEHUB_CACHE", "mine")
-        fetch(tmp_path)
-        assert os.environ["KAGGLEHUB_CACHE"] == "mine"
-
 
 class TestTrouble:
     def test_when_there_is_no_network_then_the_manual_route_is_told(self, monkeypatch, tmp_path):

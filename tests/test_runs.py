@@ -8,7 +8,6 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from filelock import FileLock
@@ -154,10 +153,3 @@ def test_when_a_byte_label_part_or_the_order_changes_then_the_digest_changes(tmp
         table.iloc[::-1],
     ]
     assert len({runs.table_digest(t) for t in [table, *changed]}) == 5
-
-
-def test_when_arrays_are_saved_then_they_come_back_bit_for_bit(tmp_path):
-    arrays = [np.float32([[1.5, np.nan]]), np.array(7), *map(np.full, [(2,)] * 10, range(10))]
-    runs.save_arrays(tmp_path / "state.npz", arrays)
-    back = runs.load_arrays(tmp_path / "state.npz")
-    assert [a.tobytes() for a in back] == [a.tobytes() for a in arrays]

@@ -161,7 +161,7 @@ class TestSplitByImage:
                 split(make_table(), ratio)
 
     def test_when_a_class_is_missing_then_it_says_which(self):
-        with pytest.raises(ValueError, match=r"each class.*'HEM': 0"):
+        with pytest.raises(ValueError, match=r"2 images of each class.*0 HEM of 0"):
             splits.split_by_image(make_table({"ALL": [5, 5]}))
 
 
@@ -205,7 +205,7 @@ class TestSplitBySubject:
 
     def test_when_a_class_has_too_few_subjects_then_it_is_refused(self):
         table = duplicates.link_subjects(make_table({"ALL": [5, 5, 5], "HEM": [5, 5]}))
-        with pytest.raises(ValueError, match=r"at least 3 linked subjects.*'HEM': 2"):
+        with pytest.raises(ValueError, match=r"at least 3 linked subjects.*10 HEM of 2 sub"):
             splits.split_by_subject(table)
         assert set(splits.split_by_subject(table, validation=0)["split"]) == {"train", "test"}
 
@@ -306,19 +306,8 @@ class TestWriteAndRead:
         with pytest.raises(splits.LeakError):
             split_files.read_split(folder, tree)
 
-    def test_when_a_row_is_taken_out_then_the_seal_is_broken(self, folder, tree):
-        lines = (folder / "split.csv").read_text().splitlines()
-        (folder / "split.csv").write_text("\n".join(lines[:-1]) + "\n")
-        with pytest.raises(ValueError, match="seals"):
-            split_files.read_split(folder, tree)
-
-    def test_when_an_image_is_gone_then_it_is_named(self, folder, tree, table):
-        Path(table["path"][3]).unlink()
-        with pytest.raises(FileNotFoundError, match=Path(table["path"][3]).name):
-            split_files.read_split(folder, tree)
-
     def test_when_there_is_no_split_then_it_says_what_one_is(self, tmp_path):
-        with pytest.raises(FileNotFoundError, match=r"split.csv and split.json.*Received"):
+        with pytest.raises(FileNotFoundError, match=r"split\.json"):
             split_files.read_split(tmp_path, tmp_path)
 
     def test_when_a_leaky_split_is_called_leak_free_then_it_is_not_written(self, tree, tmp_path):
@@ -329,18 +318,14 @@ class TestWriteAndRead:
             split_files.write_split(leaky, tmp_path / "split", method="subject", **keep)
         assert not (tmp_path / "split").exists()
 
-    def test_when_the_split_leaks_on_purpose_then_reading_warns(self, tree, tmp_path):
+    def test_when_the_split_leaks_on_purpose_then_its_record_says_so(self, tree, tmp_path):
         linked = duplicates.link_subjects(image_files.add_digests(cnmc.index(tree)))
         leaky = splits.split_by_image(linked, seed=1)
         keep = {"root": tree, "ratio": 0.8, "seed": 1}
         split_files.write_split(leaky, tmp_path / "split", method="image", **keep)
-        with pytest.warns(splits.LeakWarning, match=r"made by image and leaks: \d+ x linked"):
-            read = split_files.read_split(tmp_path / "split", tree)
+        assert json.loads((tmp_path / "split" / "split.json").read_text())["leak_free"] is False
+        read = split_files.read_split(tmp_path / "split", tree)
         assert list(read["split"]) == list(leaky["split"])
-
-    def test_when_the_method_is_unknown_then_it_is_refused(self, table, tree, tmp_path):
-        with pytest.raises(ValueError, match=r"method.*Received: 'luck'"):
-            split_files.write_split(table, tmp_path, root=tree, method="luck", ratio=0.8, seed=0)
 
 
 class TestSplitFolders:
@@ -387,10 +372,9 @@ class TestSplitFolders:
         with pytest.raises(ValueError, match="HEM"):
             split_files.split_folders(tree, tmp_path / "out")
 
-    @pytest.mark.parametrize("bad", [{"ratio": 1.5}, {"how": "teleport"}, {"by": "luck"}])
-    def test_when_an_argument_is_wrong_then_nothing_is_written(self, tree, tmp_path, bad):
+    def test_when_the_ratio_is_wrong_then_nothing_is_written(self, tree, tmp_path):
         with pytest.raises(ValueError, match="Received"):
-            split_files.split_folders(tree, tmp_path / "out", **bad)
+            split_files.split_folders(tree, tmp_path / "out", ratio=1.5)
         assert {p.name for p in tmp_path.iterdir()} == {"images"}
 
     def test_when_a_folder_of_a_like_name_is_there_then_it_is_kept(self, tree, tmp_path):
@@ -575,8 +559,7 @@ class TestLinks:
         links = self.link_files(tree, tmp_path / "links", relative=relative)
         split_files.split_folders(links, tmp_path / "out", how=how, seed=1)
         assert content(tmp_path / "out") == content(tree)
-        with pytest.warns(splits.LeakWarning):
-            split_files.read_split(tmp_path / "out", links)
+        assert len(split_files.read_split(tmp_path / "out", links)) == 36
 
     def test_when_the_root_is_named_by_a_link_then_paths_are_relative_to_it(self, tree, tmp_path):
         (tmp_path / "link").symlink_to(tree)

@@ -5,20 +5,23 @@ The Kaggle copy, the one of The Cancer Imaging Archive, mirrors that nest folder
 something (`fold_0`, `all`, `C-NMC_test_final_phase_data`) and the file's own name decide.
 """
 
+import codecs
+import csv
 import filecmp
 import hashlib
 import os
 import re
-from collections import Counter
+import warnings
+from collections import Counter, namedtuple
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import NamedTuple
 
 import pandas as pd
 
 CLASSES = ("HEM", "ALL")  # the position is the integer label: ALL is 1, the positive class
 PARTS = ("training", "preliminary", "final")
+HIDDEN = (".", "__MACOSX")
 SUFFIXES = (".bmp", ".png", ".jpg", ".jpeg")
 COLUMNS = ["path", "label", "subject", "image", "cell", "fold"]
 MARKER = "synthetic.json"  # lies in the root of a tree of drawn stand-in cells
@@ -27,6 +30,7 @@ NAME_FORM = "UID_<subject>_<image>_<cell>_<all|hem>"
 _NAME = re.compile(r"uid_(h?\d+)_(\d+)_(\d+)_(all|hem)", re.IGNORECASE)
 _FOLD = re.compile(r"fold_(\d+)", re.IGNORECASE)
 _TEST = re.compile(r"c-nmc_test_(prelim|final)_phase_data", re.IGNORECASE)
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _LABEL_COLUMNS = {"Patient_ID", "new_names", "labels"}
 
 
@@ -118,7 +122,7 @@ def list_images(root: str | Path) -> pd.DataFrame:
         FileNotFoundError: If there is no such folder, or no image in it.
     """
     folder = existing_folder(root)
-    files = [PurePath(path).relative_to(folder).as_posix() for path in _walk_images(folder)]
+    files = [PurePath(path).relative_to(folder).as_posix() for path in _walk(folder, SUFFIXES)]
     if not files:
         raise FileNotFoundError(
             f"Expected images ({', '.join(SUFFIXES)}) under this folder. Received: {str(root)!r}"
@@ -132,53 +136,55 @@ def natural_key(name: str) -> list[str | int]:
     return [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", name)]
 
 
-class Place(NamedTuple):
-    """Where an image belongs in the published set, from its path alone.
-
-    `group` is the published folder (`fold_0/all`, `preliminary`, `final`; `all` without a fold) and
-    `name` the file's name in small letters, so that copies in any layout compare.
-    """
-
-    part: str
-    fold: str
-    label: str
-    group: str
-    name: str
+# Where an image belongs in the published set, from its path alone. `group` is the published folder
+# (`fold_0/all`, `preliminary`, `final`; `all` without a fold) and `name` the file's name in small
+# letters, so that copies in any layout compare.
+Place = namedtuple("Place", "part fold label group name")
+# What a published name says: label, subject, smear field and cell in that field, None if not known.
+Cell = namedtuple("Cell", "label subject image cell")
 
 
 def find_files(root: str | Path) -> tuple[dict[str, Place], list[str]]:
-    """Returns the place of each image by its path, each once, and the paths of label files."""
+    """Returns the place of each image by its path, each once, and the paths of label files.
+
+    Folders of other images are named and left out, if others hold images of the set's form.
+    """
     folder = existing_folder(root)
+    files = sorted(_walk(folder, SUFFIXES), key=lambda path: (path.count(os.sep), path))
+    places = {path: place_of(path) for path in files}
+    ours = {os.path.dirname(path) for path in places if is_published_name(path)}
+    others = {os.path.dirname(path) for path in places} - ours
+    if ours and others:
+        named = ", ".join(sorted(others)[:6])
+        warnings.warn(f"Left out, as no part of the data set: {named}", stacklevel=3)
+        places = {path: at for path, at in places.items() if os.path.dirname(path) in ours}
     first: dict[tuple[str, str], str] = {}
-    for path in sorted(_walk_images(folder), key=lambda path: (path.count(os.sep), path)):
-        place = place_of(path)
+    for path, place in places.items():
         twin = first.setdefault((place.group, place.name), path)
         if twin != path and not filecmp.cmp(twin, path, shallow=False):
             raise ValueError(
                 "Two files have the name and place of one image, and differ: keep the right one. "
                 f"Received: {twin} and {path}"
             )
-    labels = [path for path in _walk(folder, set()) if path.lower().endswith("labels.csv")]
-    return {path: place_of(path) for path in first.values()}, labels
+    return {path: places[path] for path in first.values()}, list(_walk(folder, ("labels.csv",)))
 
 
-def _walk_images(folder: Path) -> list[str]:
-    return [path for path in _walk(folder, set()) if path.lower().endswith(SUFFIXES)]
-
-
-def _walk(folder: Path | str, visited: set[tuple[int, int]]) -> Iterator[str]:
-    """Yields every file, following links, but entering each folder once however it is reached."""
-    status = os.stat(folder)
-    if (status.st_dev, status.st_ino) in visited:
-        return
-    visited.add((status.st_dev, status.st_ino))
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if entry.name.startswith((".", "__MACOSX")):
+def _walk(folder: Path, endings: tuple[str, ...]) -> Iterator[str]:
+    """Yields files, following links, but entering each folder once however it is reached."""
+    visited = set()
+    for here, folders, files in os.walk(folder, onerror=_pass_over, followlinks=True):
+        status = os.stat(here)
+        if (status.st_dev, status.st_ino) in visited:
+            folders.clear()
             continue
-        if entry.is_dir():
-            yield from _walk(entry.path, visited)
-        else:
-            yield entry.path
+        visited.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith(HIDDEN))
+        shown = (name for name in sorted(files) if not name.startswith(HIDDEN))
+        yield from (os.path.join(here, name) for name in shown if name.lower().endswith(endings))
+
+
+def _pass_over(error: OSError) -> None:
+    warnings.warn(f"Passed over, as it cannot be read: {error}", stacklevel=2)
 
 
 def place_of(path: str) -> Place:
@@ -200,15 +206,6 @@ def place_of(path: str) -> Place:
     label = above if above in ("all", "hem") else named[4].lower() if named else ""
     group = "/".join(filter(None, [fold and f"fold_{fold}", label]))
     return Place("training", fold, label.upper(), group, name)
-
-
-class Cell(NamedTuple):
-    """What a published name says: label, subject, smear field, and cell in that field."""
-
-    label: str | None  # not known in the final set, as are subject and cell
-    subject: str | None
-    image: int | None
-    cell: int | None
 
 
 def parse_name(stem: str) -> Cell | None:
@@ -241,12 +238,13 @@ def read_labels(label_files: list[str]) -> dict[str, Cell]:
         FileNotFoundError: If there is no label file.
         ValueError: If a line cannot be understood or contradicts itself or another.
     """
-    tables = [pd.read_csv(path, dtype=str) for path in label_files]
-    tables = [table for table in tables if set(table.columns) >= _LABEL_COLUMNS]
+    found = {path: _read_label_file(path) for path in label_files}
+    tables = [table for table in found.values() if set(table) >= _LABEL_COLUMNS]
     if not tables:
+        held = "; ".join(f"{path} with {', '.join(table)}" for path, table in found.items())
         raise FileNotFoundError(
             "The preliminary images need their label file C-NMC_test_prelim_phase_data_labels.csv "
-            f"(columns {', '.join(sorted(_LABEL_COLUMNS))}). Received: {label_files}"
+            f"(columns {', '.join(sorted(_LABEL_COLUMNS))}). Received: {held or 'none'}"
         )
     cells: dict[str, Cell] = {}
     for row in pd.concat(tables).drop_duplicates().itertuples():
@@ -258,6 +256,17 @@ def read_labels(label_files: list[str]) -> dict[str, Cell]:
             )
         cells[name] = cell
     return cells
+
+
+def _read_label_file(path: str) -> pd.DataFrame:
+    """Reads a table as any spreadsheet writes it; what is none has no columns that we know."""
+    data = Path(path).read_bytes()
+    text = data.decode("utf-16" if data[:2] in UTF_16 else "utf-8-sig", errors="replace")
+    lines = [line for line in map(str.strip, text.splitlines()) if line] or [""]
+    separator = max(",;\t", key=lines[0].count)
+    rows = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+    header, *body = [[value.strip() for value in row] for row in rows]
+    return pd.DataFrame([dict(zip(header, row, strict=False)) for row in body], columns=header)
 
 
 def _name_cells(images: dict[str, Place], label_files: list[str]) -> list[tuple]:
@@ -287,13 +296,6 @@ def _natural_order(row: tuple) -> tuple:
     place, number = place_of(path), int(re.sub(r"\D", "", subject or "") or 0)
     last = (image or 0, cell or 0, place.name)
     return (PARTS.index(place.part), fold, label or "", number, subject or "", *last)
-
-
-def check_classes(table: pd.DataFrame) -> None:
-    """Raises ValueError, with the counts, unless a table's `label` holds both classes."""
-    counts = table["label"].value_counts()
-    if not set(CLASSES) <= set(counts.index):
-        raise ValueError(f"Expected both classes, ALL and HEM. Received: {counts.to_dict()}")
 
 
 def listing_digest(table: pd.DataFrame) -> str:

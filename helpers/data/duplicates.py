@@ -24,6 +24,7 @@ def find_duplicates(table: pd.DataFrame) -> pd.DataFrame:
     Args:
         table: One row per image, with the digests of `image_files.add_digests`: `pixels` (of the
             decoded image, equal across file headers), or else `sha256` (of the file) decides.
+            A missing digest, as blank images have, equals no other.
 
     Returns:
         One row per pair, in table order; the columns of the second image end in `_twin`.
@@ -39,7 +40,7 @@ def find_duplicates(table: pd.DataFrame) -> pd.DataFrame:
     """
     key = _digest_column(table)
     rows = table[key].reset_index(drop=True).rename_axis("row").reset_index()
-    rows = rows[rows[key].duplicated(keep=False)]
+    rows = rows[rows[key].duplicated(keep=False) & rows[key].notna()]
     pairs = rows.merge(rows, on=key, suffixes=("", "_twin")).query("row < row_twin")
     pairs = pairs.sort_values(["row", "row_twin"])
     return _side_by_side(table, pairs["row"], pairs["row_twin"])
@@ -107,12 +108,7 @@ def near_duplicates(table: pd.DataFrame, distance: float = 0.15) -> pd.DataFrame
     Returns:
         One row per pair, the most alike first, with the columns of `find_duplicates`, `distance`,
         and `identical` where the table holds digests.
-
-    Raises:
-        ValueError: If `distance` is not between 0 and 1.
     """
-    if not 0 <= distance <= 1:
-        raise ValueError(f"distance is a share of bits, from 0 to 1. Received: {distance!r}")
     first, second, apart = _close_pairs(list(map_images(_difference_hash, table["path"])), distance)
     pairs = _side_by_side(table, first, second).assign(distance=apart)
     if not set(DIGESTS).isdisjoint(table):

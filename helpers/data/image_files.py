@@ -2,8 +2,8 @@
 
 import hashlib
 import io
-import os
 import struct
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -23,15 +23,15 @@ class ImageError(ValueError):
     """A file that is not one of the data set's images; `problem` says why in a few words."""
 
     def __init__(self, problem: str, path: str | Path):
-        super().__init__(
-            f"Expected a whole BMP, PNG or JPEG image of {SIDE} x {SIDE} px (final test set: "
-            f"{FINAL_SIDE} x {FINAL_SIDE}): fetch it again, or remove it. "
-            f"Received: {path}: {problem}"
-        )
+        super().__init__(problem, path)  # both, so that it comes through from a worker process
         self.problem, self.path = problem, path
 
-    def __reduce__(self):  # so that it comes through from a worker process
-        return type(self), (self.problem, self.path)
+    def __str__(self) -> str:
+        return (
+            f"Expected a whole BMP, PNG or JPEG image of {SIDE} x {SIDE} px (final test set: "
+            f"{FINAL_SIDE} x {FINAL_SIDE}): fetch it again, or remove it. "
+            f"Received: {self.path}: {self.problem}"
+        )
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -58,33 +58,30 @@ def decode(data: bytes, path: str | Path, *, any_size: bool = False) -> np.ndarr
 
     if not data:
         raise ImageError("zero bytes", path)
+    if data.startswith(b"version https://git-lfs"):
+        raise ImageError("a Git LFS pointer, not the image itself: run `git lfs pull`", path)
     try:
         with Image.open(io.BytesIO(data), formats=("BMP", "PNG", "JPEG")) as image:
-            _check_header(image, path, any_size)
             image.load()
-            pixels = np.asarray(_on_black(image))
-    except ImageError:
-        raise
     except UnidentifiedImageError as error:
         raise ImageError("unreadable, not an image", path) from error
     except Exception as error:  # Pillow raises many kinds, from OSError to SyntaxError
         cut = "truncated" in str(error).lower()
         raise ImageError("truncated" if cut else f"unreadable, {error}", path) from error
-    edge = 0 if any_size else (len(pixels) - SIDE) // 2
-    return np.ascontiguousarray(pixels[edge : len(pixels) - edge, edge : pixels.shape[1] - edge])
-
-
-def _check_header(image: Any, path: str | Path, any_size: bool) -> None:
     if not any_size and image.size not in ((SIDE, SIDE), (FINAL_SIDE, FINAL_SIDE)):
         raise ImageError(f"wrong size, {image.width} x {image.height} px", path)
     if image.mode not in _MODES:
         raise ImageError(f"unreadable, pixels of the kind {image.mode!r}", path)
+    pixels = np.asarray(_on_black(image))
+    edge = 0 if any_size else (len(pixels) - SIDE) // 2
+    return np.ascontiguousarray(pixels[edge : len(pixels) - edge, edge : pixels.shape[1] - edge])
 
 
 def _on_black(image: Any) -> Any:
     from PIL import Image
 
-    if image.mode in ("LA", "RGBA") or "transparency" in image.info:
+    unused = image.format == "BMP" and image.getextrema()[-1] == (0, 0)  # a fourth byte, no alpha
+    if not unused and (image.mode in ("LA", "RGBA") or "transparency" in image.info):
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
     return image.convert("RGB")
@@ -110,7 +107,7 @@ def nucleus_mask(image: np.ndarray, above: float = 0) -> np.ndarray:
 
 def map_files(measure: Callable[[bytes, str], Any], paths: Iterable[str]) -> Iterator:
     """Yields `measure(bytes, path)` of every file in order, computed in threads."""
-    with ThreadPoolExecutor(max(4, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor() as pool:
         yield from pool.map(lambda path: measure(Path(path).read_bytes(), path), paths)
 
 
@@ -128,30 +125,37 @@ def add_digests(table: "pd.DataFrame", *, any_size: bool = False) -> "pd.DataFra
 
     Returns:
         The table with the columns `sha256` and `pixels`. The second is the digest of the image
-        written as a training image (`to_bmp`): equal across headers, formats and borders.
+        written as a training image (`to_bmp`): equal across headers, formats and borders. Images
+        without content, such as black ones, have neither, since they say nothing of whose they are.
 
     Raises:
         FileNotFoundError: If a file is missing.
         ImageError: If a file is not a whole image of the right size.
     """
     digests = list(map_files(partial(digest, any_size=any_size), table["path"]))
-    return table.assign(sha256=[d[0] for d in digests], pixels=[d[1] for d in digests])
+    table = table.assign(sha256=[d[0] for d in digests], pixels=[d[1] for d in digests])
+    blank = table.loc[table["pixels"].isna(), "path"]
+    if len(blank):
+        named = ", ".join(blank.head(3))
+        warnings.warn(f"{len(blank)} images are blank: look at them. {named}", stacklevel=2)
+    return table.assign(sha256=table["sha256"].where(table["pixels"].notna()))
 
 
-def digest(data: bytes, path: str, *, any_size: bool = False) -> tuple[str, str]:
-    """Returns the digests of a file and of its image; one hash where the file is as `to_bmp`'s."""
-    file = hashlib.sha256(data).hexdigest()
-    if _is_plain(data):
-        return file, file
-    image = decode(data, path, any_size=any_size)
-    return file, hashlib.sha256(to_bmp(image)).hexdigest()
+def digest(data: bytes, path: str, *, any_size: bool = False) -> tuple[str, str | None]:
+    """Returns the digests of a file and of its image, None for one of a single grey level."""
+    file, plain = hashlib.sha256(data).hexdigest(), _read_plain(data)
+    image = decode(data, path, any_size=any_size) if plain is None else plain
+    if image.min() == image.max():
+        return file, None
+    return file, hashlib.sha256(to_bmp(image)).hexdigest() if plain is None else file
 
 
-def _is_plain(data: bytes) -> bool:
+def _read_plain(data: bytes) -> np.ndarray | None:
+    """Returns the rows of a file that is byte for byte as `to_bmp` writes it, else None."""
     if data[:54] != _header(SIDE, SIDE) or len(data) != 54 + SIDE * _stride(SIDE):
-        return False
+        return None
     rows = np.frombuffer(data, np.uint8, offset=54).reshape(SIDE, -1)
-    return not rows[:, 3 * SIDE :].any()  # the bytes that fill up a row
+    return None if rows[:, 3 * SIDE :].any() else rows[:, : 3 * SIDE]  # what fills up a row is 0
 
 
 def to_bmp(image: np.ndarray) -> bytes:

@@ -13,16 +13,8 @@ from helpers.data.image_files import FINAL_SIDE, SIDE, ImageError, digest, map_f
 from helpers.runs import check_disk, lock
 
 # Of the 15,114 published files: the number and the listing digest of each folder, and of them all.
-PUBLISHED = {
-    "fold_0/all": (2_397, "ddb897af793e68e6660e302ba649b514d1d829c74eba35cc364d53a1f381f5ef"),
-    "fold_0/hem": (1_130, "a7757eba1a1598ce31c206a15cfa5b77be57a0c9307d9cb0ede0a189a1d51e51"),
-    "fold_1/all": (2_418, "5ec17f04d08a903fcaedc87f9ec0cc9b7409d65d2f54d6879f3b36763de0376e"),
-    "fold_1/hem": (1_163, "b404a5ba53f052749d6d539b50f96ecc6cdb7b68f30d5fcae616f5e991ef07ea"),
-    "fold_2/all": (2_457, "e94de7af88a6403c3e340e03d79591fc323d4d492f2bb99208529ce5ee55aae8"),
-    "fold_2/hem": (1_096, "251fa8430b8532d697ecec1fe2d12b825fa5a4197134df52b1182db71e83880b"),
-    "preliminary": (1_867, "6cf1b5b03400ed0e25ea88b00b4e6a0d26dafd503b1c613086f95ee1a6ecf7b4"),
-    "final": (2_586, "a55131b6d7b27fcf4bbfe8641386b1c3234791635b1e5659da04851cdab9af75"),
-}
+_listed = pd.read_csv(Path(__file__).with_name("published.csv"))
+PUBLISHED = {folder: (images, digest) for folder, images, digest in _listed.to_numpy()}
 PUBLISHED_DIGEST = "efe16948d0d854ba83fa6f9657faf2cdf89896920697f19216b672cfec9216f7"
 
 
@@ -114,23 +106,7 @@ HANDLE = "andrewmvd/leukemia-classification"
 FOLDER = "C-NMC_Leukemia"
 DISK_NEEDED = 2 * 10.4e9  # bytes: the images, and their archive, which is at most as large
 
-PROVENANCE = """\
-C-NMC 2019: 15,114 images of single white-blood-cell nuclei from 118 subjects, 10,661 of them for
-training, made for the challenge 'Classification of normal vs malignant cells in B-ALL white blood
-cancer microscopic images' at ISBI 2019.
-
-Cite:     Gupta, A., & Gupta, R. (2019). ALL Challenge dataset of ISBI 2019 (C-NMC 2019). The
-          Cancer Imaging Archive. https://doi.org/10.7937/tcia.2019.dc64i46r
-          The owners also ask for https://doi.org/10.1016/j.media.2020.101788,
-          https://doi.org/10.1007/978-3-319-66179-7_50 and, for the archive,
-          https://doi.org/10.1007/s10278-013-9622-7.
-Licence:  CC BY 3.0, https://creativecommons.org/licenses/by/3.0/
-Labels:   ALL, a leukaemic B-lymphoblast, or HEM, a normal cell of the same lineage, as marked by an
-          expert oncologist. Every cell of one subject has the same label: ALL cells come from
-          patients with the disease, HEM cells from subjects without it.
-Images:   segmented from stained smears, stain-normalised by the owners, black around the nucleus.
-Limits:   one laboratory, one lineage, one label an image. Nothing built on it is fit for diagnosis.
-"""
+PROVENANCE = Path(__file__).with_name("provenance.txt").read_text(encoding="utf-8")
 
 
 def fetch(folder: str | Path) -> Path:
@@ -149,7 +125,6 @@ def fetch(folder: str | Path) -> Path:
         ConnectionError: If the download fails, with the way to do it by hand.
     """
     folder = Path(folder).expanduser().resolve()
-    folder.mkdir(parents=True, exist_ok=True)
     target, cache = folder / FOLDER, folder / ".download"
     with lock(folder / ".download.lock"):
         if target.is_dir():
@@ -169,7 +144,6 @@ def _download(cache: Path, target: Path) -> Path:
     """Downloads and unpacks under `cache`; kagglehub shows progress and resumes."""
     import kagglehub
 
-    before = os.environ.get("KAGGLEHUB_CACHE")
     os.environ["KAGGLEHUB_CACHE"] = str(cache)  # rather than the home folder
     try:
         return Path(kagglehub.dataset_download(HANDLE)).resolve()
@@ -180,7 +154,3 @@ def _download(cache: Path, target: Path) -> Path:
             f"https://doi.org/10.7937/tcia.2019.dc64i46r into {target}, and set CNMC_DATA to it. "
             f"Received: {type(error).__name__}: {error}"
         ) from error
-    finally:
-        os.environ.pop("KAGGLEHUB_CACHE")
-        if before is not None:
-            os.environ["KAGGLEHUB_CACHE"] = before

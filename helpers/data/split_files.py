@@ -1,4 +1,4 @@
-"""A split on disk: `split.csv` and `split.json`, written once and held to on every reading.
+"""A split on disk: `split.csv` and `split.json`, held to what its method promises on every reading.
 
 And the two calls that do the whole step: `split_folders` makes folders as the paper did, `prepare`
 the leak-free table that all notebooks work on.
@@ -19,21 +19,19 @@ from helpers import __version__
 from helpers.data import cnmc, splits
 from helpers.data.duplicates import drop_duplicates, link_subjects
 from helpers.data.image_files import FINAL_SIDE, SIDE, add_digests, size_of
-from helpers.runs import check_disk, file_digest, key_of, lock, make_once, write_atomic
+from helpers.runs import check_disk, key_of, lock, make_once, write_atomic
 from helpers.settings import Profile, work_dir
 
-VERSION = 1  # of `prepare`: raised whenever its code gives another split
+VERSION = 2  # of `prepare`: raised whenever its code gives another split
 RATIO, VALIDATION = 0.8, 0.1
-# Whether a method promises that nothing is on two sides; one that does not says so when read.
-LEAK_FREE = {"image": False, "subject": True}
 COLUMNS = [*cnmc.COLUMNS, "sha256", "pixels", "linked_subject", "split"]
-UNKNOWN = ["label", "subject", "linked_subject"]  # empty where the file name does not tell
+UNKNOWN = ["label", "subject", "linked_subject", "sha256", "pixels"]  # empty if nothing tells
 
 
 def write_split(
     table: pd.DataFrame, folder: Path, *, root: Path, method: str, ratio: float, seed: int
 ) -> None:
-    """Writes a split as `split.csv` and, last, `split.json`, which seals it.
+    """Writes a split as `split.csv` and, last, `split.json`, which says how it was made.
 
     Args:
         table: A table with `split`.
@@ -45,23 +43,20 @@ def write_split(
 
     Raises:
         LeakError: If the method promises no leaks and the table has some.
-        ValueError: If there is no such method, or an image is outside the root.
+        ValueError: If an image is outside the root.
     """
-    if method not in LEAK_FREE:
-        raise ValueError(f"Choose the method from {', '.join(LEAK_FREE)}. Received: {method!r}")
-    if LEAK_FREE[method]:
+    facts = {"method": method, "leak_free": method == "subject", "ratio": ratio, "seed": seed}
+    if facts["leak_free"]:
         splits.check_split(table)
-    facts = {"method": method, "leak_free": LEAK_FREE[method], "ratio": ratio, "seed": seed}
     facts |= {"parts": splits.describe_split(table).round(4).to_dict("index")}
     facts |= {"versions": {"helpers": __version__, **_versions()}}
     facts |= {"data": cnmc.listing_digest(table)}
     kept = table[[c for c in COLUMNS if c in table]]
     kept = kept.assign(path=[_relative(path, root) for path in table["path"]])
+    lines = kept.to_csv(index=False, lineterminator="\n")
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "split.csv"
-    write_atomic(file, lambda path: kept.to_csv(path, index=False, lineterminator="\n"))
-    text = json.dumps(facts | {"split": file_digest(file)}, indent=2) + "\n"
-    write_atomic(folder / "split.json", lambda path: path.write_text(text))
+    for name, text in (("split.csv", lines), ("split.json", json.dumps(facts, indent=2) + "\n")):
+        write_atomic(folder / name, lambda path, text=text: path.write_text(text, newline="\n"))
 
 
 def _relative(path: str, root: Path) -> str:
@@ -87,40 +82,18 @@ def read_split(folder: Path | str, root: Path | str) -> pd.DataFrame:
         The table as it was written, with absolute paths.
 
     Raises:
-        FileNotFoundError: If the split or one of its images is not there.
+        FileNotFoundError: If the split is not there.
         LeakError: If a subject or an image is on two sides of a split by subject.
-        ValueError: If the table is not the one that was written.
-
-    Warns:
-        LeakWarning: If the split was made by a method that leaks, and does.
     """
-    folder = Path(folder)
-    if not (folder / "split.json").is_file():
-        raise FileNotFoundError(f"write_split makes split.csv and split.json. Received: {folder}")
-    facts = json.loads((folder / "split.json").read_text())
-    table = _read_table(folder / "split.csv", Path(root).resolve())
-    if LEAK_FREE.get(facts["method"], True):
+    facts = json.loads((Path(folder) / "split.json").read_text())
+    missing = {column: [""] for column in UNKNOWN}
+    file = Path(folder) / "split.csv"
+    table = pd.read_csv(file, dtype=str, keep_default_na=False, na_values=missing)
+    table = table.astype({c: "int64" for c in ("image", "cell") if c in table})
+    table["path"] = [str(Path(root).resolve() / path) for path in table["path"]]
+    if facts["leak_free"]:
         splits.check_split(table)
-    elif len(leaks := splits.find_leaks(table)):
-        said = f"The split in {folder.name} was made by {facts['method']} and leaks: "
-        warnings.warn(said + splits.name_leaks(leaks), splits.LeakWarning, stacklevel=2)
-    if file_digest(folder / "split.csv") != facts["split"]:
-        raise ValueError(f"split.csv is not what split.json seals: split again. Received: {folder}")
-    gone = [path for path in table["path"] if not Path(path).is_file()]
-    if gone:
-        raise FileNotFoundError(
-            f"{len(gone)} images are not under this root: name theirs. Received: {gone[0]}"
-        )
     return table
-
-
-def _read_table(file: Path, root: Path) -> pd.DataFrame:
-    """Returns the table of a split.csv, typed as `cnmc.index` types it."""
-    table = pd.read_csv(file, dtype=str, keep_default_na=False)
-    numbers = {c: pd.to_numeric(table[c]) for c in ("image", "cell") if c in table}
-    known = {c: table[c].where(table[c] != "", None) for c in UNKNOWN if c in table}
-    paths = [str(root / path) for path in table["path"]]
-    return table.assign(path=paths, **numbers, **known)
 
 
 def _hardlink(source: str, target: Path) -> None:
@@ -164,10 +137,6 @@ def split_folders(
             are not in two classes.
     """
     splits.check_ratio(ratio)
-    if by not in ("image", "subject") or how not in COPIERS:
-        raise ValueError(
-            f"by: image, subject; how: {', '.join(COPIERS)}. Received: {by!r}, {how!r}"
-        )
     source, target = cnmc.existing_folder(source), Path(target).expanduser().resolve()
     if target.is_relative_to(source):
         raise ValueError(f"The output must be outside the input folder. Received: {target}")
@@ -177,7 +146,6 @@ def split_folders(
         table = splits.split_by_image(table, ratio, seed)
     else:
         table = splits.split_by_subject(table, ratio, validation=0, seed=seed)
-    target.parent.mkdir(parents=True, exist_ok=True)
     with lock(target.with_name(f".{target.name}.lock")):
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise FileExistsError(f"The output folder must be new or empty. Received: {target}")

@@ -25,10 +25,6 @@ class LeakError(ValueError):
     """A subject or an image is on two sides of a split that promises otherwise."""
 
 
-class LeakWarning(UserWarning):
-    """A split that never promised otherwise has a subject or an image on two sides."""
-
-
 def find_leaks(table: pd.DataFrame, sides: str = "split") -> pd.DataFrame:
     """Names every subject and every image that is on more than one side.
 
@@ -97,7 +93,7 @@ def split_by_image(table: pd.DataFrame, ratio: float = 0.8, seed: int = 0) -> pd
         ValueError: If the ratio is not between 0 and 1, or a class has under two images.
     """
     check_ratio(ratio)
-    _check_classes(table["label"], least=2, unit="images")
+    check_classes(table, least=2)
     rng = np.random.default_rng(seed)
     split = np.full(len(table), "test", dtype=object)
     for label in classes_of(table["label"]):
@@ -142,7 +138,7 @@ def split_by_subject(
         )
     subjects = _subject_sizes(table)
     shares = {"test": 1 - ratio} | ({"validation": validation} if validation else {})
-    _check_classes(subjects["label"], least=1 + len(shares), unit="linked subjects")
+    check_classes(table, 1 + len(shares), "linked subjects", subjects["label"])
     rng = np.random.default_rng(seed)
     classes = subjects.groupby("label")["images"]
     side = pd.concat([_assign(sizes, shares, tolerance, rng) for _, sizes in classes])
@@ -161,13 +157,23 @@ def check_ratio(ratio: float) -> None:
         raise ValueError(f"ratio is a share, more than 0 and less than 1. Received: {ratio!r}")
 
 
-def _check_classes(labels: pd.Series, least: int, unit: str) -> None:
-    """Raises ValueError unless every class has enough to be on all sides."""
+def check_classes(
+    table: pd.DataFrame, least: int = 1, unit: str = "images", labels: pd.Series | None = None
+) -> None:
+    """Raises ValueError, with what the table holds, unless each class has enough of a unit.
+
+    `labels` holds the class of each unit; by default that of each image.
+    """
+    labels = table["label"] if labels is None else labels
     counts = labels.value_counts().reindex(classes_of(labels), fill_value=0)
-    if labels.isna().any() or counts.min() < least:
+    unknown = table["label"].isna().sum()
+    if unknown or counts.min() < least:
+        people = table.get("linked_subject", table["path"]).groupby(table["label"]).nunique()
+        images = table["label"].value_counts()
+        held = [f"{images.get(c, 0)} {c} of {people.get(c, 0)} subjects" for c in counts.index]
         raise ValueError(
-            f"A split needs a label for each row and at least {least} {unit} of each class. "
-            f"Received: {counts.to_dict()} and {labels.isna().sum()} without label"
+            f"Expected a label for each image, and at least {least} {unit} of each class. "
+            f"Received: {', '.join(held)}; {unknown} without a label"
         )
 
 

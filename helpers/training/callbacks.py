@@ -82,9 +82,9 @@ class Checkpoint(keras.callbacks.Callback):
         """Puts a compiled model into the state kept last; returns how many epochs are done."""
         self.kept = time.monotonic()
         if (self.folder / STATE).exists():
-            history, *values = runs.load_arrays(self.folder / STATE)
+            history, *values = _load(self.folder / STATE)
             self.history = json.loads(history.tobytes())
-            self.best = runs.load_arrays(self.folder / BEST)
+            self.best = _load(self.folder / BEST)
             for variable, value in zip(_state(model), values, strict=True):
                 variable.assign(value)
         return len(self.history)
@@ -99,10 +99,10 @@ class Checkpoint(keras.callbacks.Callback):
 
     def _keep(self) -> None:
         """Writes the best weights before the state: killed between, epochs are done again."""
-        runs.save_arrays(self.folder / BEST, self.best)
+        _save(self.folder / BEST, self.best)
         history = np.frombuffer(json.dumps(self.history).encode(), np.uint8)
         state = [keras.ops.convert_to_numpy(variable) for variable in _state(self.model)]
-        runs.save_arrays(self.folder / STATE, [history, *state])
+        _save(self.folder / STATE, [history, *state])
         self.kept = time.monotonic()
 
     def restore_best(self, model: keras.Model) -> pd.DataFrame:
@@ -116,6 +116,15 @@ class Checkpoint(keras.callbacks.Callback):
         table = pd.DataFrame(self.history)
         table.insert(0, "epoch", np.arange(1, len(table) + 1))
         return table.assign(best=table["epoch"] == self.best_epoch + 1)
+
+
+def _save(path: Path, arrays: list[np.ndarray]) -> None:
+    runs.write_atomic(path, lambda partial: np.savez(partial, *arrays))
+
+
+def _load(path: Path) -> list[np.ndarray]:
+    with np.load(path, allow_pickle=False) as stored:
+        return list(stored.values())
 
 
 def _state(model: keras.Model) -> list[Any]:
