@@ -218,7 +218,7 @@ class TestDraw:
     def test_when_the_folder_is_not_empty_then_nothing_is_drawn(self, run, cells):
         code, _, told = run("draw", cells)
         assert code == 1
-        assert re.search(r"new folder.*Received", told)
+        assert re.search(r"new or empty.*Received", told)
         assert len(list(cells.rglob("*.bmp"))) == 20
 
     def test_when_the_disk_is_small_then_nothing_is_drawn(self, run, tmp_path):

@@ -1,7 +1,6 @@
 """Stain: planted dyes are found again, targets are reached, and black stays black."""
 
-from __future__ import annotations
-
+import linecache
 import subprocess
 import sys
 from functools import partial
@@ -51,6 +50,19 @@ def apply(image, treat):
 
 def add(image, what, less=0):
     return image + what - less
+
+
+def brighter(image):
+    return image + (image > 0)
+
+
+def defined(body, place, **names):
+    """A function as a notebook would define it: its text is in a file."""
+    default = "=BY" * ("BY" in names)
+    place.write_text(f"def treat(image, by{default or '=0'}):\n    {body}\n")
+    linecache.checkcache(str(place))
+    exec(compile(place.read_text(), str(place), "exec"), names)
+    return names["treat"]
 
 
 class Fade:
@@ -166,39 +178,33 @@ class TestCopies:
         assert written["path"].nunique() == 3
         assert written["path"].iloc[0] == written["path"].iloc[3]
 
-    def test_when_a_function_is_redefined_then_its_new_copies_are_written(self, table, cells):
-        notebook = {"__name__": "__main__"}
-        exec("def treat(image): return image", notebook)
-        stain.write_copies(table, notebook["treat"])
-        exec("def treat(image): return 255 - image", notebook)
-        written = stain.write_copies(table, notebook["treat"])
+    def test_when_a_function_is_redefined_then_its_new_copies_are_written(
+        self, table, cells, tmp_path
+    ):
+        for number, text in enumerate(("image", "255 - image")):
+            written = stain.write_copies(
+                table, defined(f"return {text}", tmp_path / f"{number}.py")
+            )
         assert (image_files.read_image(written["path"][0]) == 255 - cells[0]).all()
 
     @pytest.mark.parametrize("pair", [
-        "lambda image: image, lambda image: 255 - image",
-        "lambda image: image // 2, lambda image: image // 3",
-        "darken(2), darken(3)",
-        "partial(power, by=2), partial(power, by=3)",
-        "partial(apply, treat=lambda image: 0), partial(apply, treat=lambda image: image)",
-        "partial(apply, treat=darken(2)), partial(apply, treat=darken(3))",
-        "partial(add, what=np.zeros(3, 'uint8')), partial(add, what=np.ones(3, 'uint8'))",
-        "partial(add, what=1), partial(add, what=True)",
-        "once, twice",
-        "eval('lambda image, by=2: image // by'), eval('lambda image, by=3: image // by')",
-        "eval('lambda image, *, by=2: image // by'), eval('lambda image, *, by=3: image // by')",
+        (stain.even_light, brighter),
+        (partial(power, by=2), partial(power, by=3)),
+        (partial(power, by=1), partial(power, by=True)),
+        (partial(add, what=np.zeros(3, "uint8")), partial(add, what=np.ones(3, "uint8"))),
+        (partial(add, what=1, less=2), partial(add, what=2, less=1)),
     ])  # fmt: skip
     def test_when_two_functions_do_not_do_the_same_then_neither_gets_the_others(self, table, pair):
-        def once(image):
-            return image if image.sum() < 0 else darken(2)(image)
-
-        def twice(image):
-            return image if image.sum() < 0 else darken(4)(image)
-
-        names = {"darken": darken, "power": power, "apply": apply, "add": add, "np": np}
-        one, other = eval(pair, names | {"partial": partial, "once": once, "twice": twice})
-        paths = [stain.write_copies(table, transform)["path"][0] for transform in (one, other)]
+        paths = [stain.write_copies(table, transform)["path"][0] for transform in pair]
         assert paths[0] != paths[1]
-        assert stain.write_copies(table, one)["path"][0] == paths[0]
+        assert stain.write_copies(table, pair[0])["path"][0] == paths[0]
+
+    def test_when_only_a_default_differs_then_the_copies_do(self, table, tmp_path):
+        place = tmp_path / "one.py"
+        one, other = (defined("return image // by", place, BY=number) for number in (2, 3))
+        assert (
+            stain.write_copies(table, one)["path"][0] != stain.write_copies(table, other)["path"][0]
+        )
 
     def test_when_the_order_of_arguments_differs_then_the_copies_are_the_same(self, table):
         one, other = partial(add, what=1, less=2), partial(add, less=2, what=1)
@@ -208,15 +214,17 @@ class TestCopies:
     @pytest.mark.parametrize(
         "transform",
         [
+            lambda image: image,
+            darken(2),
             np.invert,
             Fade().treat,
             Fade(),
+            partial(apply, treat=brighter),
             partial(apply, treat=Fade()),
-            partial(add, what=object()),
         ],
     )
     def test_when_nobody_can_say_what_it_does_then_it_is_refused(self, table, transform):
-        with pytest.raises(ValueError, match=r"written in Python.*Received: "):
+        with pytest.raises(ValueError, match=r"named function.*Received: "):
             stain.write_copies(table, transform)
 
 

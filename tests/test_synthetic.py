@@ -1,7 +1,5 @@
 """Stand-in cells: like the real ones, in the real layout, leaky by image and whole after a kill."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re
@@ -30,7 +28,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedShuffleSplit
 from helpers import settings
 from helpers.standin import cohort
 from helpers.standin.cohort import plan_cells
-from helpers.standin.nucleus import Style, draw_nucleus
+from helpers.standin.nucleus import draw_nucleus
 
 # Quartiles of measured real nuclei (C-NMC 2019, both classes; area per class, with the mean of the
 # whole published set inside). Rim figures are grey levels relative to the interior.
@@ -172,7 +170,7 @@ def weighted_f1(table: pd.DataFrame, features: np.ndarray, folds) -> float:
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory) -> Path:
-    return cohort.draw(tmp_path_factory.mktemp("drawn") / "a", (3, 3), 40, workers=1).root
+    return cohort.draw(tmp_path_factory.mktemp("drawn") / "a", (3, 3), 40).root
 
 
 def digests(root: Path) -> dict[str, str]:
@@ -252,9 +250,12 @@ def test_when_subjects_are_compared_then_stain_differs_more_between_than_within_
     assert groups.mean().std() > 5 * groups.std().mean()
 
 
-def test_when_the_number_of_workers_changes_then_not_a_byte_does(tree, tmp_path):
-    again = cohort.draw(tmp_path / "b", (3, 3), 40, workers=2).root
-    assert digests(again) == digests(tree)
+def test_when_the_number_of_processors_changes_then_not_a_byte_does(tmp_path, monkeypatch):
+    trees = []
+    for processors in (1, 2):
+        monkeypatch.setattr(cohort.os, "cpu_count", lambda count=processors: count)
+        trees.append(digests(cohort.draw(tmp_path / f"{processors}", (3, 3), 200).root))
+    assert trees[0] == trees[1]
 
 
 def test_when_the_seed_changes_then_the_cells_do():
@@ -265,20 +266,20 @@ def test_when_the_seed_changes_then_the_cells_do():
 
 def test_when_killed_half_way_then_a_second_draw_ends_on_the_same_bytes(tree, tmp_path):
     root = tmp_path / "killed"
-    code = f"from helpers.standin import cohort; cohort.draw({str(root)!r}, (3, 3), 40, workers=1)"
+    code = f"from helpers.standin import cohort; cohort.draw({str(root)!r}, (3, 3), 40)"
     process = subprocess.Popen([sys.executable, "-c", code])
     while len(list(tmp_path.rglob("*.bmp"))) < 5 and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
     process.wait()
     assert not root.exists()
-    assert digests(cohort.draw(root, (3, 3), 40, workers=1).root) == digests(tree)
+    assert digests(cohort.draw(root, (3, 3), 40).root) == digests(tree)
     assert [p.name for p in tmp_path.iterdir() if p.suffix != ".lock"] == ["killed"]
 
 
 def test_when_two_draw_at_once_then_one_waits_and_finds_the_tree(tree, tmp_path):
     with ThreadPoolExecutor(2) as pool:
-        jobs = [pool.submit(cohort.draw, tmp_path / "c", (3, 3), 40, 2019, 1) for _ in range(2)]
+        jobs = [pool.submit(cohort.draw, tmp_path / "c", (3, 3), 40, 2019) for _ in range(2)]
         sources = [job.result() for job in jobs]
     assert sources[0] == sources[1]
     assert digests(tmp_path / "c") == digests(tree)
@@ -289,6 +290,16 @@ def test_when_the_tree_is_there_then_it_is_not_drawn_again(tree):
     source = cohort.draw(tree, (3, 3), 40)
     assert source.is_synthetic
     assert (tree / "synthetic.json").stat().st_mtime_ns == before
+
+
+def test_when_the_tree_lies_where_nothing_can_be_written_then_it_is_found(tree, monkeypatch):
+    monkeypatch.setattr(cohort.runs, "lock", None)
+    assert cohort.draw(tree, (3, 3), 40).root == tree
+
+
+def test_when_another_tree_is_there_then_it_is_refused(tree):
+    with pytest.raises(FileExistsError, match=r"new or empty.*Received: "):
+        cohort.draw(tree, (3, 3), 41)
 
 
 def test_when_the_folder_holds_something_else_then_it_is_refused(tmp_path):
@@ -307,11 +318,6 @@ def test_when_the_disk_is_too_small_then_nothing_is_drawn(tmp_path):
     with pytest.raises(OSError, match=r"Drawing 1,000,000,000,000 images needs .* GB free"):
         cohort.draw(tmp_path / "huge", (3, 3), 10**12)
     assert not list(tmp_path.rglob("*.bmp"))
-
-
-def test_when_the_label_is_unknown_then_nothing_is_drawn():
-    with pytest.raises(ValueError, match="Received: 'AML'"):
-        draw_nucleus(np.random.default_rng(0), "AML", Style())
 
 
 def test_when_no_real_data_is_named_then_cells_are_drawn_into_the_work_folder(

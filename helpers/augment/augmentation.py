@@ -13,11 +13,10 @@ import os
 import random
 import shutil
 import warnings
-from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -31,6 +30,7 @@ from helpers import runs
 from helpers.data import cnmc
 from helpers.data.image_files import SIDE, read_image
 from helpers.data.split_files import COPIERS
+from helpers.data.splits import check_classes
 from helpers.settings import Profile, work_dir
 
 with warnings.catch_warnings():  # new Pythons complain of the escapes in its texts
@@ -149,15 +149,14 @@ def augment(
         OSError: If the disk has too little room.
         ImageError: If an image cannot be read.
     """
-    others = table.loc[table["split"] != "train", "split"] if "split" in table else pd.Series()
-    if len(others):
+    if "split" in table and (table["split"] != "train").any():
         raise ValueError(
             "Only training images may be augmented; pass table[table['split'] == 'train']. "
-            f"Received: {others.value_counts().to_dict()} besides"
+            f"Received: {table['split'].value_counts().to_dict()}"
         )
     folder, operations = Path(folder).resolve(), operations or rotations_and_flips()
     there = len(table) + len(list(folder.glob("*/*_augmented_*.bmp")))
-    wanted = total * (table["label"].nunique() if per_class else 1)
+    wanted = total * (1 + per_class)
     runs.check_disk(folder, (wanted - there) * FILE_BYTES, f"Augmenting to {wanted:,} images")
     rows = _name_copies(plan(table, total, seed, per_class), folder)
     for label in rows["label"].str.lower().unique():
@@ -174,13 +173,11 @@ def _name_copies(rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
         folder / row.label.lower() / f"{Path(row.path).stem}_augmented_{row.copy}.bmp"
         for row in rows.itertuples()
     ]
-    repeated = [name for name, times in Counter(names).items() if times > 1]
-    if repeated:
-        raise ValueError(
-            "Two images of one class have the same name; rename one of them. Received: "
-            f"{repeated[0].name.split('_augmented_')[0]}"
-        )
-    return rows.assign(source=rows["path"], path=[str(name) for name in names])
+    rows = rows.assign(source=rows["path"], path=[str(name) for name in names])
+    if rows["path"].duplicated().any():
+        twice = rows.loc[rows["path"].duplicated(), "source"].iloc[0]
+        raise ValueError(f"Two images of a class have one name: rename one. Received: {twice}")
+    return rows
 
 
 def _draw_all(jobs: list[tuple], operations: Sequence[Any], workers: int | None) -> list[str]:
@@ -198,10 +195,7 @@ def _draw(source: str, path: str, key: str, operations: Sequence[Any]) -> str:
     target = Path(path)
     if not target.exists():
         image = apply(Image.fromarray(read_image(source)), operations, key)
-        # Another process may be drawing the same file: each has a temporary name of its own.
-        temporary = target.with_name(f".partial-{os.getpid()}-{target.name}")
-        image.save(temporary, dpi=_DPI)
-        temporary.replace(target)
+        runs.write_atomic(target, partial(image.save, dpi=_DPI))
     return runs.file_digest(target)
 
 
@@ -282,15 +276,19 @@ def augment_folders(
         OSError: If the disk has too little room.
     """
     source, target = Path(source).resolve(), Path(target).resolve()
-    _check_folders(source, target, how)
+    if not (source / "train").is_dir():
+        raise FileNotFoundError(
+            "Expected the folder of a split, with a folder `train` in it; make one with "
+            f"`python -m helpers split`. Received: {source}"
+        )
+    if target.is_relative_to(source):
+        raise ValueError(f"The output must be outside the input folder. Received: {target}")
     found = cnmc.index(source / "train").assign(split="train")
-    cnmc.check_classes(found)
-    wanted = total * (2 if per_class else 1)
+    check_classes(found)
+    wanted = total * (1 + per_class)
     runs.check_disk(target, wanted * FILE_BYTES, f"Augmenting to {wanted:,} images")
     plan(found, total, seed, per_class)  # raises before anything is copied
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f"{target.name}.partial-", dir=target.parent) as work:
-        whole = Path(work) / target.name
+    with runs.new_folder(target) as whole:
         for part in ("train", "test"):
             if (source / part).is_dir():
                 _copy_tree(source / part, whole / part, how)
@@ -298,33 +296,12 @@ def augment_folders(
             (whole / cnmc.MARKER).write_text("{}\n")
         train = found.assign(path=f"{whole}" + found["path"].str.removeprefix(f"{source}"))
         drawn = augment(train, whole / "train", total, seed, per_class=per_class)
-        table = pd.concat([train, drawn[[*train.columns, "source"]]])
+        table = pd.concat([train, drawn])[[*train.columns, "source"]]
         relative = table[["path", "source"]].map(
             lambda path: Path(path).relative_to(whole).as_posix(), na_action="ignore"
         )
         table.assign(**relative).to_csv(whole / "train.csv", index=False)
-        if target.exists():
-            target.rmdir()
-        whole.rename(target)
     return read_folder(target)
-
-
-def _check_folders(source: Path, target: Path, how: str) -> None:
-    if how not in COPIERS:
-        raise ValueError(f"`how` is one of {', '.join(COPIERS)}. Received: how={how!r}")
-    if not (source / "train").is_dir():
-        raise FileNotFoundError(
-            "Expected the folder of a split, with a folder `train` in it; make one with "
-            f"`python -m helpers split`. Received: {source}"
-        )
-    if target.is_relative_to(source):
-        raise ValueError(
-            f"The output folder must be outside the input folder. Received: {target} in {source}"
-        )
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise FileExistsError(
-            f"The output folder must be new or empty; nothing was changed. Received: {target}"
-        )
 
 
 def _copy_tree(source: Path, target: Path, how: str) -> None:

@@ -51,8 +51,7 @@ def survey(table: pd.DataFrame, sides: Sequence[int] = SIDES) -> pd.DataFrame:
         One row per image and crop `side`: the columns of the table; `nucleus` and `debris` in px;
         `nucleus_cut` and `debris_cut`, what the crop cuts of them; `turned_cut`, what it could cut
         of the nucleus if the image were turned first; and, the same for each crop, the smallest
-        side that keeps everything (`whole_side`), the nucleus (`nucleus_side`), or the nucleus
-        however it is turned (`turned_side`).
+        side that keeps the nucleus (`nucleus_side`), also however it is turned (`turned_side`).
 
     Raises:
         ValueError: If a side is not an even number from 2 to 450.
@@ -74,7 +73,6 @@ def _measure(image: np.ndarray, sides: Sequence[int]) -> list[dict[str, int]]:
     always = {
         "nucleus": len(of_nucleus),
         "debris": len(of_debris),
-        "whole_side": int(square[nucleus | debris].max(initial=0)),
         "nucleus_side": int(of_nucleus.max(initial=0)),
         "turned_side": int(np.ceil(of_turned.max(initial=0))),
     }

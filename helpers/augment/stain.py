@@ -6,14 +6,13 @@ Every function of an image takes and returns uint8 pixels of shape (h, w, 3), re
 `write_copies` keeps what a treatment makes of the images of a table.
 """
 
-import hashlib
+import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import CodeType, FunctionType
-from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 from PIL import Image
@@ -54,18 +53,17 @@ class Laboratory:
     light: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
-def measure(images: Iterable[np.ndarray], per_image: int = 2_000, seed: int = 0) -> Appearance:
+def measure(images: Iterable[np.ndarray], per_image: int = 2_000) -> Appearance:
     """Measures the common appearance of images, each with the same weight.
 
     Args:
         images: One or more images.
         per_image: Pixels drawn from each.
-        seed: Seed of the draw.
 
     Returns:
         The appearance of all pixels together.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     pixels = np.concatenate([rng.choice(nucleus_pixels(image), per_image) for image in images])
     lab, density = _to_lab(pixels), optical_density(pixels)
     stains = _find_stains(density)
@@ -200,14 +198,14 @@ def write_copies(
 ) -> pd.DataFrame:
     """Writes a changed copy of every image below the work folder, once.
 
-    They are found again by what the transform does: its own code, defaults, arguments and what it
-    takes from a function around it. What it calls or reads by a global name is not looked at, so
-    after a change there, give it another argument, or delete the folder `stain`.
+    They are found again by what the transform does: the text of its function, its defaults and its
+    arguments. What it calls or reads by a global name is not looked at, so after a change there,
+    give it another argument, or delete the folder `stain`.
 
     Args:
         table: One row per image, with `path`.
-        transform: What to do with an image: a function, or `functools.partial` of one, with
-            arguments of plain values, arrays, dataclasses and functions.
+        transform: What to do with an image: a function with a name, from the top of a module or a
+            notebook, or `functools.partial` of one, with plain values, arrays and dataclasses.
 
     Returns:
         The table with the paths of the copies. Digests of the originals are left out.
@@ -223,40 +221,28 @@ def write_copies(
     def make(folder: Path) -> None:
         def write(data: bytes, path: str) -> None:
             image = Image.fromarray(transform(decode(data, path)))
-            runs.write_atomic(folder / names[path], partial(image.save, compress_level=1))
+            image.save(folder / names[path], compress_level=1)
 
-        list(map_files(write, [path for path in paths if not (folder / names[path]).exists()]))
+        list(map_files(write, paths))
 
     folder = runs.make_once(work_dir() / "stain", description, make)
     copies = table.drop(columns=["sha256", "pixels"], errors="ignore")
     return copies.assign(path=[str(folder / names[path]) for path in table["path"]])
 
 
-def _identify(value: Any) -> Any:
-    """Returns what a function does, or what an argument of it holds, as plain values."""
-    parts: list[Any]
-    if isinstance(value, FunctionType):
-        cells = [cell.cell_contents for cell in value.__closure__ or ()]
-        others = [content for content in cells if content is not value]  # it may call itself
-        parts = [value.__code__, value.__defaults__, value.__kwdefaults__, others]
-    elif isinstance(value, CodeType):  # not the source: two lambdas on one line have the same
-        parts = [value.co_code, value.co_exceptiontable, value.co_names, value.co_consts]
-    elif isinstance(value, partial):
-        parts = [value.func, value.args, value.keywords]
-    elif isinstance(value, list | tuple):
-        parts = list(value)
-    elif isinstance(value, dict | set | frozenset):
-        parts = sorted(value.items() if isinstance(value, dict) else value, key=repr)
-    elif is_dataclass(value) and not isinstance(value, type):
-        parts = list(asdict(value).items())
-    elif isinstance(value, np.ndarray | np.generic) and not value.dtype.hasobject:
-        parts = [value.dtype.str, value.shape, value.tobytes()]
-    elif isinstance(value, str | bytes | int | float | complex | None) or value is ...:
-        return [type(value).__name__, hashlib.sha256(repr(value).encode()).hexdigest()]
-    else:
+def _identify(transform: Callable) -> str:
+    """Digests the text of a function and what it is given; refuses what has no text of its own."""
+    call = transform if isinstance(transform, partial) else partial(transform)
+    given = [*call.args, *call.keywords.values()]
+    # Lambdas and inner functions may have the text of one that does something else.
+    if (
+        not inspect.isfunction(call.func)
+        or "<" in call.func.__qualname__
+        or any(map(callable, given))
+    ):
         raise ValueError(
-            "A transform is a function written in Python, or functools.partial of one, with plain "
-            "values, arrays, dataclasses and functions as arguments: wrap anything else in such a "
-            f"function. Received: {value!r}"
+            "A transform is a named function from the top of a module or notebook, or partial of "
+            f"one with plain values, arrays and dataclasses. Received: {transform!r}"
         )
-    return [type(value).__name__, *map(_identify, parts)]
+    text, defaults = inspect.getsource(call.func), call.func.__defaults__
+    return joblib.hash([text, defaults, call.func.__kwdefaults__, call.args, call.keywords])

@@ -27,6 +27,7 @@ OUTERMOST = np.array([0.50, 0.82, 0.50], np.float32)  # of the interior's colour
 # .93 (red-green), .84 (red-blue) and .88 (green-blue) away from the rim.
 CHROMATIN_SD = np.array([7.0, 3.7, 3.6], np.float32)
 CHROMATIN_SHARED = np.array([0.94, 0.98, 0.89], np.float32)
+DEBRIS = 0.15  # probability that a nucleus carries some
 DEBRIS_COLOUR = np.array([66.0, 42.0, 52.0], np.float32)
 
 
@@ -60,7 +61,6 @@ class Style:
     size: float = 0.0  # in standard deviations between subjects
     stretch: tuple[float, float] = (0.0, 0.0)  # shares of the diameter, right and down
     contrast: float = 1.0  # strength of the chromatin relative to the usual one
-    debris: float = 0.15  # probability that a nucleus carries some
 
 
 def draw_nucleus(rng: Generator, label: str, style: Style | None = None) -> np.ndarray:
@@ -74,18 +74,13 @@ def draw_nucleus(rng: Generator, label: str, style: Style | None = None) -> np.n
     Returns:
         An image of shape (450, 450, 3), uint8, exactly 0 outside the nucleus.
 
-    Raises:
-        ValueError: If the label is none of the two classes.
-
     Example:
         >>> draw_nucleus(np.random.default_rng(0), "ALL").shape
         (450, 450, 3)
     """
-    if label not in KINDS:
-        raise ValueError(f"A nucleus is drawn as 'ALL' or 'HEM'. Received: {label!r}")
     kind, style = KINDS[label], style or Style()
     body = _draw_body(rng, kind, style)
-    debris = _draw_debris(rng, body) if rng.random() < style.debris else None
+    debris = _draw_debris(rng, body) if rng.random() < DEBRIS else None
     nucleus, mask, corner = _rasterise(body, debris)
     chromatin = _chromatin(rng, nucleus, kind)
     colour = _colour(rng, chromatin, style) * _illumination(mask.shape, corner, style)
