@@ -35,6 +35,6 @@ def start() -> tuple[settings.Profile, "Source", "pd.DataFrame"]:
     profile = settings.active()
     source = cohort.find_or_draw(profile)
     split = split_files.prepare(source, profile)
-    train = split[split["split"] == "train"]
-    splits.check_classes(train, 6, "training images")  # as many as 00 and 01 show
+    train = split.loc[split["split"] == "train", "label"]
+    splits.check_classes(split, 6, "images in the training part", train)  # as 00 and 01 show
     return profile, source, split

@@ -125,7 +125,6 @@ def new_folder(target: Path) -> Iterator[Path]:
 
     An interrupted one is begun anew, and other processes wait for it.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
     with lock(target.with_name(f".{target.name}.lock")):
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise FileExistsError(

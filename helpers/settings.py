@@ -173,17 +173,8 @@ def start_up() -> Iterator[None]:
 
 
 def pin_keras() -> None:
-    """Gives Keras, where it is imported, the numbers and layout that every result rests on.
-
-    Raises:
-        ImportError: If it was imported with another backend before `helpers` was.
-    """
+    """Gives Keras, once imported, what every result rests on, whatever ~/.keras/keras.json says."""
     if keras := sys.modules.get("keras"):
-        if keras.config.backend() != "tensorflow":
-            raise ImportError(
-                "The series needs Keras on TensorFlow: import helpers before keras, or unset "
-                f"KERAS_BACKEND. Received: {keras.config.backend()}"
-            )
-        keras.config.set_floatx("float32")  # a ~/.keras/keras.json may say otherwise
+        keras.config.set_floatx("float32")
         keras.config.set_image_data_format("channels_last")
         keras.config.set_epsilon(1e-7)

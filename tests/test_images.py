@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import struct
 
 import numpy as np
 import pandas as pd
@@ -63,8 +64,26 @@ class TestReadImage:
         read = image_files.read_image(save(np.dstack([pixels, alpha]), tmp_path / "cell.png"))
         assert np.array_equal(read, np.where(alpha == 255, pixels, 0))
 
+    @pytest.mark.parametrize("used", [False, True])
+    def test_when_a_fourth_byte_is_no_alpha_then_a_bmp_keeps_its_colours(
+        self, pixels, tmp_path, used
+    ):
+        """A header of 124 bytes, which says where alpha would be; many programs leave it at 0."""
+        masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000) + b"BGRs" + bytes(48)
+        head = struct.pack("<IiiHHIIiiII", 124, 450, 450, 1, 32, 3, 4 * 450**2, 0, 0, 0, 0)
+        alpha = np.zeros((450, 450, 1), np.uint8)
+        alpha[:200] = 255 * used
+        body = np.dstack([pixels[::-1, :, ::-1], alpha[::-1]]).tobytes()
+        head = (head + masks).ljust(124, b"\0")
+        file = b"BM" + struct.pack("<IHHI", 138 + len(body), 0, 0, 138) + head + body
+        (tmp_path / "cell.bmp").write_bytes(file)
+        read = image_files.read_image(tmp_path / "cell.bmp")
+        assert np.array_equal(read, pixels * (alpha > 0) if used else pixels)
 
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 608454\n"
 WRONG = {
+    "Git LFS pointer": lambda whole: LFS,
     "zero bytes": lambda whole: b"",
     "truncated": lambda whole: whole[: len(whole) // 2],
     "not an image": lambda whole: b"<html>404</html>" * 99,
@@ -129,6 +148,17 @@ class TestDigests:
         other[449, 449, 2] ^= 1
         table = digests(save(pixels, tmp_path / "a.bmp"), save(other, tmp_path / "b.bmp"))
         assert table["pixels"].is_unique
+
+    @pytest.mark.parametrize("level", [0, 90, 255])
+    @pytest.mark.parametrize("suffix", [".bmp", ".png"])
+    def test_when_an_image_is_blank_then_it_is_named_and_equals_none(
+        self, pixels, tmp_path, suffix, level
+    ):
+        blank = np.full((450, 450, 3), level, np.uint8)
+        paths = [save(blank, tmp_path / f"{name}{suffix}") for name in "ab"]
+        with pytest.warns(UserWarning, match=rf"2 images are blank.*a{suffix}"):
+            table = digests(*paths, save(pixels, tmp_path / "c.png"))
+        assert list(table["pixels"].isna()) == list(table["sha256"].isna()) == [True, True, False]
 
     def test_when_many_files_are_read_in_parallel_then_results_keep_their_order(self, tmp_path):
         paths = [tmp_path / f"{n}.txt" for n in range(300)]

@@ -1,5 +1,7 @@
 """Finding the images of a copy in any layout, and what is refused."""
 
+import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,6 +119,49 @@ class TestTestParts:
         self.label(tmp_path, ("UID_57_29_1_all.bmp", "1.bmp", 1))
         assert len(cnmc.index(tmp_path)) == 4
         assert len(cnmc.index(tmp_path, "all")) == 5
+
+
+class TestOtherFolders:
+    """What lies beside the data set is named and left alone."""
+
+    @pytest.mark.parametrize(
+        "others",
+        [
+            ("phase2/1.bmp", "phase3/1.bmp"),
+            ("val/1.bmp", "test/1.bmp"),
+            ("my crops/all/1.png", "my crops/hem/1.png", "old/all/1.png"),
+        ],
+    )
+    def test_when_other_images_lie_beside_then_they_are_named_and_left_out(self, tmp_path, others):
+        make(tmp_path, *in_folders("C-NMC_training_data/fold_0"))
+        for number, path in enumerate(others):
+            (tmp_path / path).parent.mkdir(parents=True)
+            (tmp_path / path).write_text(str(number))
+        with pytest.warns(
+            UserWarning, match=rf"no part of the data set: .*{others[0].split('/')[0]}"
+        ):
+            assert len(cnmc.index(tmp_path)) == 4
+
+    def test_when_there_is_nothing_else_then_they_are_refused_as_ever(self, tmp_path):
+        make(tmp_path, "phase2/1.bmp", "phase3/2.bmp")
+        with pytest.raises(ValueError, match=r"rename or move these.*2 others"):
+            cnmc.index(tmp_path)
+
+    @pytest.mark.parametrize("closed", ["lost+found", "fold_0/.Trash-0", "fold_0/private"])
+    def test_when_a_folder_cannot_be_read_then_the_others_are(self, tmp_path, monkeypatch, closed):
+        make(tmp_path, *in_folders("fold_0"), f"{closed}/UID_9_9_9_all.bmp")
+        scan = os.scandir
+
+        def refuse(folder):
+            if str(folder).endswith(closed):
+                raise PermissionError(13, "Permission denied", str(folder))
+            return scan(folder)
+
+        monkeypatch.setattr(os, "scandir", refuse)
+        with warnings.catch_warnings(record=True) as told:
+            assert len(cnmc.index(tmp_path)) == 4
+        said = {str(warning.message).split(": ")[0] for warning in told}
+        assert said == (set() if ".Trash" in closed else {"Passed over, as it cannot be read"})
 
 
 class TestListImages:

@@ -1,5 +1,7 @@
 """What paths, names and the label file say."""
 
+import re
+
 import pandas as pd
 import pytest
 
@@ -89,6 +91,40 @@ class TestReadLabels:
         for files in ([], other):
             with pytest.raises(FileNotFoundError, match=f"{LABELS}.*Patient_ID.*Received"):
                 read_labels(files)
+
+    HEADER, LINE = "Patient_ID,new_names,labels", "UID_57_29_1_all.bmp,1.bmp,1"
+
+    @pytest.mark.parametrize(
+        ("change", "encoding"),
+        [
+            ((",", ";"), "utf-8"),
+            ((",", "\t"), "utf-8"),
+            ((",", " , "), "utf-8"),
+            ((",", " ;"), "utf-8-sig"),
+            (("\n", " \r\n"), "utf-16"),
+            (("_all", "_all"), "utf-16-be"),
+            ((",", '","'), "utf-8"),
+        ],
+    )
+    def test_when_a_spreadsheet_wrote_it_then_it_is_read(self, tmp_path, change, encoding):
+        lines = [line.replace(*change) for line in (self.HEADER, self.LINE)]
+        quoted = [f'"{line}"' if '"' in line else line for line in lines]
+        mark = "\ufeff" if encoding == "utf-16-be" else ""
+        (tmp_path / LABELS).write_bytes((mark + "\n".join(quoted)).encode(encoding))
+        assert read_labels([str(tmp_path / LABELS)]) == {"1.bmp": ("ALL", "57", 29, 1)}
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("Patient|new_names|labels\n1|2|3", "Patient|new_names|labels"),
+            ("name;label\n1.bmp;1", "name, label"),
+            ("", ""),
+        ],
+    )
+    def test_when_it_has_other_columns_then_they_are_named(self, tmp_path, text, said):
+        (tmp_path / LABELS).write_text(text)
+        with pytest.raises(FileNotFoundError, match=re.escape(f"{LABELS} with {said}")):
+            read_labels([str(tmp_path / LABELS)])
 
     def test_when_there_are_two_copies_of_it_then_they_count_once(self, tmp_path):
         files = self.write(tmp_path, ("UID_57_29_1_all.bmp", "1.bmp", 1))

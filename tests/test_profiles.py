@@ -1,8 +1,13 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from helpers import settings
+
+PROJECT = Path(settings.__file__).resolve().parents[1]
 
 
 def test_when_nothing_is_set_then_the_profile_is_workshop(monkeypatch):
@@ -59,3 +64,61 @@ def test_when_the_work_folder_is_named_then_it_is_made(monkeypatch, tmp_path):
 def test_when_no_work_folder_is_named_then_it_is_the_projects_data(monkeypatch):
     monkeypatch.delenv("CNMC_WORK", raising=False)
     assert settings.work_dir() == Path(settings.__file__).resolve().parents[1] / "data"
+
+
+def answer(code: str, cwd: Path, **env: str) -> subprocess.CompletedProcess:
+    """Runs code in a process of its own, in a folder and an environment of its own."""
+    told = {**os.environ, "PYTHONPATH": str(PROJECT), **env}
+    return subprocess.run([sys.executable, "-c", code], cwd=cwd, env=told, capture_output=True,
+                          text=True, check=False)  # fmt: skip
+
+
+def test_when_folders_are_relative_then_processes_in_other_folders_find_the_same(tmp_path):
+    ask = "import helpers, os; print(os.environ['CNMC_DATA'], os.environ['CNMC_WORK'])"
+    inner = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {ask!r}], cwd='/')"
+    found = answer(f"import helpers; {inner}", tmp_path, CNMC_DATA="images", CNMC_WORK="../w")
+    here = tmp_path.resolve()
+    assert found.stdout.split() == [str(here / "images"), str(here.parent / "w")]
+
+
+def test_when_a_notebook_starts_with_a_relative_folder_then_it_is_the_projects(monkeypatch):
+    monkeypatch.chdir(PROJECT / "notebooks")
+    for name, value in (("CNMC_DATA", "images"), ("CNMC_WORK", "deep/work")):
+        monkeypatch.setenv(name, value)
+        settings.pin()
+        assert os.environ[name] == str(PROJECT / value)
+
+
+@pytest.mark.parametrize("value", ['"/data"', " /data ", "'data", "smoke ", " ", "smoke\r"])
+def test_when_quotes_or_blanks_are_around_a_value_then_they_are_named(monkeypatch, value):
+    asked = {"CNMC_DATA": settings.data_dir, "CNMC_WORK": settings.work_dir,
+             "CNMC_PROFILE": settings.active}  # fmt: skip
+    for name, ask in asked.items():
+        monkeypatch.setenv(name, value)
+        settings.pin()  # leaves it for the one who asks
+        with pytest.raises(ValueError, match=rf"{name} holds quotes or blanks.*Received: "):
+            ask()
+
+
+def test_when_the_work_folder_cannot_be_made_then_it_says_what_to_set(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CNMC_WORK", str(tmp_path / "file" / "work"))
+    with pytest.raises(PermissionError, match=r"Set CNMC_WORK.*Received: .*file"):
+        settings.work_dir()
+
+
+NUMBERS = "print(keras.config.backend(), keras.config.floatx(), keras.config.image_data_format(), "
+NUMBERS += "keras.config.epsilon(), keras.layers.Dense(1).dtype)"
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["with settings.start_up():\n import keras", "from helpers.training.loop import keras, "
+     "fix_seeds; fix_seeds(1)"],
+)  # fmt: skip
+def test_when_keras_is_told_otherwise_then_the_series_still_has_its_numbers(tmp_path, how):
+    said = '{"floatx": "float64", "image_data_format": "channels_first", "epsilon": 0.01}'
+    (tmp_path / "keras.json").write_text(said)
+    code = f"from helpers import settings\n{how}\n{NUMBERS}"
+    found = answer(code, tmp_path, KERAS_HOME=str(tmp_path), KERAS_BACKEND="torch")
+    assert found.stdout.split() == ["tensorflow", "float32", "channels_last", "1e-07", "float32"]

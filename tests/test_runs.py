@@ -1,9 +1,13 @@
 """Run folders: found by what determines them, made once, whole or not there."""
 
+import errno
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -122,6 +126,85 @@ def test_when_another_process_holds_the_lock_then_the_waiting_one_says_so(tmp_pa
     held.release()
     waiting.join()
     assert [r.message.split(",")[0] for r in caplog.records] == ["Waiting for another process"]
+
+
+def test_when_a_run_is_finished_then_it_is_read_without_a_lock(tmp_path, monkeypatch):
+    folder = runs.make_once(tmp_path, {"seed": 1}, _make)
+    for path in tmp_path.glob(".*"):
+        path.unlink()
+    monkeypatch.setattr(runs, "lock", lambda path: pytest.fail("locked"))
+    assert runs.make_once(tmp_path, {"seed": 1}, _make) == folder
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "history.csv"])
+@pytest.mark.parametrize("keep", [None, 0, 5])
+def test_when_a_table_of_a_run_is_damaged_then_it_is_named_in_a_line(tmp_path, name, keep):
+    folder = runs.make_once(tmp_path, {"seed": 1}, lambda f: (f / name).write_text('{"loss": 1}'))
+    if keep is None:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_text('{"loss": 1}'[:keep])
+    with pytest.raises(ValueError, match=rf"move the folder away.*Received: .*no {name}, or"):
+        runs.make_once(tmp_path, {"seed": 1}, _make)
+
+
+CAUSES = [
+    PermissionError(errno.EACCES, "Permission denied"),
+    OSError(errno.EROFS, "Read-only file system"),
+    OSError(errno.ENOLCK, "No locks available"),
+    OSError(errno.ENOTSUP, "Operation not supported"),
+    NotImplementedError("FileSystem does not appear to support flock"),
+]
+
+
+@pytest.mark.parametrize("cause", CAUSES, ids=str)
+def test_when_a_folder_cannot_be_written_or_locked_then_it_says_where_to_go(
+    tmp_path, monkeypatch, cause
+):
+    def fail(*args, **told):
+        raise cause
+
+    monkeypatch.setattr(FileLock, "acquire", fail)
+    with pytest.raises(PermissionError, match=rf"set CNMC_WORK.*Received: .*{tmp_path.name}"):
+        runs.make_once(tmp_path, {"seed": 1}, _make)
+
+
+def test_when_the_work_is_refused_for_another_cause_then_that_is_told(tmp_path):
+    def full(folder: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        runs.make_once(tmp_path, {"seed": 1}, full)
+
+
+@pytest.mark.skipif(getattr(os, "geteuid", lambda: 1)() != 0, reason="changes the user: needs root")
+class TestOtherUser:
+    """Two users, one work folder; the second has the group of the first."""
+
+    @pytest.fixture
+    def shared(self):
+        folder = Path(tempfile.mkdtemp())
+        yield folder
+        os.seteuid(0)
+        shutil.rmtree(folder)
+
+    def test_when_the_group_may_write_then_both_make_and_read(self, shared):
+        shared.chmod(0o775)
+        first = runs.make_once(shared, {"seed": 1}, _make)
+        with runs.lock(shared / f".{runs.key_of({'seed': 2})}.lock"):
+            pass  # as an interrupted run leaves it
+        os.seteuid(65534)
+        assert runs.make_once(shared, {"seed": 1}, _make) == first
+        assert runs.make_once(shared, {"seed": 2}, _make).is_dir()
+
+    def test_when_only_reading_is_allowed_then_what_is_there_is_read_and_no_more(self, shared):
+        first = runs.make_once(shared, {"seed": 1}, _make)
+        shared.chmod(0o755)
+        os.seteuid(65534)
+        assert runs.make_once(shared, {"seed": 1}, _make) == first
+        with pytest.raises(PermissionError, match=r"set CNMC_WORK.*Permission denied"):
+            runs.make_once(shared, {"seed": 2}, _make)
 
 
 def test_when_a_disk_is_too_small_then_it_says_for_what_and_where(tmp_path):

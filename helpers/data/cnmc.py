@@ -5,7 +5,6 @@ The Kaggle copy, the one of The Cancer Imaging Archive, mirrors that nest folder
 something (`fold_0`, `all`, `C-NMC_test_final_phase_data`) and the file's own name decide.
 """
 
-import codecs
 import csv
 import filecmp
 import hashlib
@@ -30,7 +29,6 @@ NAME_FORM = "UID_<subject>_<image>_<cell>_<all|hem>"
 _NAME = re.compile(r"uid_(h?\d+)_(\d+)_(\d+)_(all|hem)", re.IGNORECASE)
 _FOLD = re.compile(r"fold_(\d+)", re.IGNORECASE)
 _TEST = re.compile(r"c-nmc_test_(prelim|final)_phase_data", re.IGNORECASE)
-UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _LABEL_COLUMNS = {"Patient_ID", "new_names", "labels"}
 
 
@@ -261,7 +259,9 @@ def read_labels(label_files: list[str]) -> dict[str, Cell]:
 def _read_label_file(path: str) -> pd.DataFrame:
     """Reads a table as any spreadsheet writes it; what is none has no columns that we know."""
     data = Path(path).read_bytes()
-    text = data.decode("utf-16" if data[:2] in UTF_16 else "utf-8-sig", errors="replace")
+    text = data.decode(
+        "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", errors="replace"
+    )
     lines = [line for line in map(str.strip, text.splitlines()) if line] or [""]
     separator = max(",;\t", key=lines[0].count)
     rows = csv.reader(lines, delimiter=separator, skipinitialspace=True)

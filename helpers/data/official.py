@@ -89,17 +89,15 @@ def _compare_groups(table: pd.DataFrame) -> pd.DataFrame:
     for group in [*PUBLISHED, *sorted(set(table["group"]) - set(PUBLISHED))]:
         here = table[table["group"] == group]
         expected, published = PUBLISHED.get(group, (0, ""))
-        state = "published" if listing_digest(here) == published else _state(len(here), expected)
+        if listing_digest(here) == published:
+            state = "published"
+        elif len(here) and expected:
+            differs = "incomplete" if len(here) < expected else "surplus"
+            state = "changed" if len(here) == expected else differs
+        else:
+            state = "not in the set" if len(here) else "absent"
         rows.append((group, len(here), expected, state))
     return pd.DataFrame(rows, columns=["group", "images", "expected", "state"])
-
-
-def _state(images: int, expected: int) -> str:
-    if not images or not expected:
-        return "not in the set" if images else "absent"
-    if images == expected:
-        return "changed"
-    return "incomplete" if images < expected else "surplus"
 
 
 HANDLE = "andrewmvd/leukemia-classification"

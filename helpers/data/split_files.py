@@ -18,8 +18,8 @@ import pandas as pd
 from helpers import __version__
 from helpers.data import cnmc, splits
 from helpers.data.duplicates import drop_duplicates, link_subjects
-from helpers.data.image_files import FINAL_SIDE, SIDE, add_digests, size_of
-from helpers.runs import check_disk, key_of, lock, make_once, write_atomic
+from helpers.data.image_files import add_digests
+from helpers.runs import check_disk, key_of, make_once, new_folder, write_atomic
 from helpers.settings import Profile, work_dir
 
 VERSION = 2  # of `prepare`: raised whenever its code gives another split
@@ -141,23 +141,15 @@ def split_folders(
     if target.is_relative_to(source):
         raise ValueError(f"The output must be outside the input folder. Received: {target}")
     table = link_subjects(add_digests(_list_classes(source), any_size=True))
-    _warn_of_sizes(table)
     if by == "image":
         table = splits.split_by_image(table, ratio, seed)
     else:
         table = splits.split_by_subject(table, ratio, validation=0, seed=seed)
-    with lock(target.with_name(f".{target.name}.lock")):
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise FileExistsError(f"The output folder must be new or empty. Received: {target}")
-        partial = target.with_name(f".{target.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)  # what an interrupted run left there
+    with new_folder(target) as partial:
         _place_files(table, partial, how)
         write_split(table, partial, root=source, method=by, ratio=ratio, seed=seed)
         if table["path"].map(cnmc.is_drawn).any():  # copies of stand-ins stay stand-ins
             (partial / cnmc.MARKER).write_text("{}\n")
-        if target.exists():
-            target.rmdir()
-        partial.rename(target)
     return table
 
 
@@ -184,18 +176,10 @@ def _list_classes(source: Path) -> pd.DataFrame:
     return table.assign(label=capitals.where(capitals.isin(cnmc.CLASSES), folders), subject=None)
 
 
-def _warn_of_sizes(table: pd.DataFrame) -> None:
-    others = set(map(size_of, table["path"])) - {(SIDE, SIDE), (FINAL_SIDE, FINAL_SIDE)}
-    if others:
-        found = ", ".join(f"{width} x {height}" for width, height in sorted(others)[:3])
-        warnings.warn(f"The series reads images of {SIDE} px. Received: {found} px", stacklevel=3)
-
-
 def _place_files(table: pd.DataFrame, folder: Path, how: str) -> None:
     """Copies or links every image to its part and class."""
     from tqdm import tqdm
 
-    folder.mkdir()
     twice = table.loc[table["file"].duplicated(), "path"]
     if len(twice):
         raise ValueError(
