@@ -1,7 +1,5 @@
 """A new head on a frozen VGG16: features computed once against a fit of the frozen network."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import tempfile
@@ -49,10 +47,10 @@ def fit_frozen(split: pd.DataFrame) -> None:
     model = registry.build("vgg16", SIDE, seed=1)
     registry.set_trainable(model, "head")
     model.compile(loop.OPTIMIZERS["sgd"](1e-2), "sparse_categorical_crossentropy")
-    data = {
-        part: feed.make_dataset(split[split["split"] == part], SIDE, batch_size=BATCH)
-        for part in ("train", "validation")
-    }
+    data = {}
+    for part in ("train", "validation"):
+        rows = split[split["split"] == part]
+        data[part] = feed.Batches(feed.read_images(rows, SIDE), rows, BATCH)
     model.fit(data["train"], validation_data=data["validation"], epochs=EPOCHS, verbose=0)
 
 

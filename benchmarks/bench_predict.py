@@ -4,8 +4,6 @@ Fitting takes turns between the ways, epoch by epoch, in one process and with on
 epoch of each counts. Predicting runs in processes of their own, whose peak memory is read.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
@@ -41,6 +39,16 @@ class Held(keras.utils.PyDataset):
         return self.ready[number]
 
 
+class Files:
+    """Images that are decoded whenever they are asked for."""
+
+    def __init__(self, rows: pd.DataFrame):
+        self.rows = rows
+
+    def __getitem__(self, chosen: np.ndarray) -> np.ndarray:
+        return feed.read_images(self.rows.iloc[chosen], SIDE)
+
+
 def main() -> None:
     accelerator = hardware.choose_accelerator()
     print(f"{machine.describe('tensorflow', 'keras')}; {accelerator.note}")
@@ -69,9 +77,7 @@ def fit(rows: pd.DataFrame) -> None:
     ways = {
         "batches in memory": Held(kept),
         "from the file of pixels, as `trainer.train`": kept,
-        "from 450 px BMP files, decoded in each epoch": feed.make_dataset(
-            rows, SIDE, batch_size=BATCH, cache=False
-        ),
+        "from 450 px BMP files, decoded in each epoch": feed.Batches(Files(rows), rows, BATCH),
     }
     times: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(1 + TURNS):  # The first turn builds the graphs.
@@ -91,7 +97,7 @@ def fit(rows: pd.DataFrame) -> None:
 def judge(rows: pd.DataFrame) -> None:
     model = registry.build("proposed_cnn", LARGE, weights=None)
     hardware.use_fast_kernels(model)
-    held = [batch.numpy() for batch in feed.stream_images(rows, LARGE)]
+    held = [batch.astype(np.float32) for batch in feed.stream_images(rows, LARGE)]
     ask = loop.as_function(model)
     ways = {
         "batches in memory": lambda: [ask(batch).numpy() for batch in held],

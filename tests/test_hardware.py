@@ -62,7 +62,6 @@ def _machine(*capabilities, threads=0):
         return found | ({"compute_capability": capability} if capability else {})
 
     experimental = types.SimpleNamespace(
-        get_memory_growth=lambda gpu: (gpu.name, True) in grown,
         set_memory_growth=lambda gpu, grow: grown.append((gpu.name, grow)),
         get_device_details=describe,
     )
@@ -108,8 +107,17 @@ def test_when_there_is_one_gpu_then_it_is_used_with_xla_and_growing_memory(choos
     choose(machine)
     chosen = choose(machine)
     assert (chosen.kind, chosen.policy, chosen.xla) == ("GPU", "mixed_bfloat16", True)
-    assert machine.grown == [("/device:GPU:0", True)]
+    assert set(machine.grown) == {("/device:GPU:0", True)}
     assert chosen.note == "1 x Some GPU, mixed_bfloat16, XLA"
+
+
+def test_when_a_gpu_is_in_use_already_then_it_is_chosen_all_the_same(choose, monkeypatch):
+    def too_late(gpu, grow):
+        raise RuntimeError("Physical devices cannot be modified after being initialized")
+
+    machine = _machine((8, 0))
+    monkeypatch.setattr(machine.config.experimental, "set_memory_growth", too_late)
+    assert choose(machine).kind == "GPU"
 
 
 def test_when_gpus_differ_then_the_precision_is_one_that_all_have(choose):

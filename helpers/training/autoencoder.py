@@ -26,13 +26,7 @@ from helpers.settings import Profile
 from helpers.training import loop, trainer
 
 RATE = 1e-3  # of Adam: a squared error of small values moves too slowly under the paper's SGD
-FIXED: dict[str, Any] = {
-    "optimizer": "adam",
-    "schedule": "constant",
-    "colour_jitter": 0.0,
-    "select_on": "last",
-    "weights": None,
-}
+FIXED: dict[str, Any] = {"optimizer": "adam", "schedule": "constant", "select_on": "last"}
 _HEADS = (keras.layers.Flatten, keras.layers.GlobalAveragePooling2D)
 _USUAL = "usual_image"
 
@@ -58,7 +52,8 @@ def pretrain(name: str, table: pd.DataFrame, profile: Profile, **told: Any) -> t
     """
     table = table.drop(columns="label", errors="ignore")
     told = {"learning_rate": RATE, **told}
-    return trainer.train(name, table, profile, task=Reconstruction, **FIXED, **told)
+    fixed = {"colour_jitter": 0.0, "weights": None, **FIXED}
+    return trainer.train(name, table, profile, task=Reconstruction, **fixed, **told)
 
 
 class _Mirror(feed.Batches):

@@ -16,9 +16,8 @@ Measured in `benchmarks/`.
 """
 
 import os
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -101,17 +100,9 @@ def choose_accelerator() -> Accelerator:
 
 
 def _let_memory_grow(gpus: list[Any]) -> None:
-    settings = tf.config.experimental
     for gpu in gpus:
-        try:
-            if not settings.get_memory_growth(gpu):
-                settings.set_memory_growth(gpu, True)
-        except RuntimeError:
-            warnings.warn(
-                "GPU memory is laid out already and cannot be told to grow; choose the "
-                "accelerator before any other use of the GPU.",
-                stacklevel=3,
-            )
+        with suppress(RuntimeError):  # too late, where a GPU is in use already
+            tf.config.experimental.set_memory_growth(gpu, True)
 
 
 def _gpu_precision(gpus: list[Any]) -> tuple[str, bool]:

@@ -20,7 +20,7 @@ from helpers import feed, runs
 from helpers.data import cnmc
 from helpers.feed import Batches, Pixels
 from helpers.models import registry
-from helpers.settings import Profile
+from helpers.settings import Profile, pin_keras
 from helpers.training import callbacks
 
 # The paper says 'SGD' alone; momentum 0.9 with Nesterov's look-ahead is our reading of it.
@@ -118,13 +118,13 @@ class Settings:
             self._expect(name, getattr(self, name) > 0, "above 0")
         is_share = 0 <= self.colour_jitter < 0.5
         self._expect("colour_jitter", is_share, "a share of the brightness, 0 to below 0.5")
+        network = inspect.signature(registry.MODELS[self.model].builder)
         try:
-            builder = registry.MODELS[self.model].builder
-            inspect.signature(builder).bind(self.image_size, **self.options)
+            network.bind(self.image_size, **self.options)
         except TypeError as error:
             raise ValueError(
                 f"What is no setting (see `loop.Settings`) must be an option of {self.model}, as "
-                f"`{builder.__name__}{inspect.signature(builder)}`. Received: {error}"
+                f"it is built by {self.model}{network}. Received: {error}"
             ) from error
 
     def _expect(self, name: str, holds: bool, what: str) -> None:
@@ -156,6 +156,7 @@ def quiet_tensorflow() -> Iterator[None]:
 
 def fix_seeds(seed: int) -> None:
     """Makes the process repeat itself bit by bit; costs next to nothing on a CPU."""
+    pin_keras()
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
 
@@ -219,12 +220,21 @@ def features(
         yield ask(images[chosen] * gains[chosen]).numpy()
 
 
-def keep_array(path: Path, batches: Iterable[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
-    """Writes batches of float32 to a file as they come, unless it is there, and opens it."""
-    if not path.exists():
-        runs.check_disk(path.parent, 4 * math.prod(shape), f"Keeping {path.name}")
-        runs.write_atomic(path, partial(_write, batches=batches, shape=shape))
-    return np.load(path, mmap_mode="r")
+def keep_features(
+    base: keras.Model, images: Mapping[str, Pixels], settings: Settings, folder: Path, report: Any
+) -> dict[str, np.ndarray]:
+    """Keeps what a frozen base says to the images of each part, in the folder of the run."""
+    kept, ask = {}, as_function(base)
+    for part, pixels in images.items():
+        path, shape = folder / f"features-{part}.npy", (len(pixels), *base.output_shape[1:])
+        if not path.exists():
+            runs.check_disk(folder, 4 * math.prod(shape), "What the frozen base says")
+            jitter = settings.colour_jitter if part == "train" else 0.0
+            gains = feed.draw_gains(len(pixels), jitter, settings.seed)
+            found = feed.tell(features(ask, pixels, gains), len(pixels), report)
+            runs.write_atomic(path, partial(_write, batches=found, shape=shape))
+        kept[part] = np.load(path, mmap_mode="r")
+    return kept
 
 
 def _write(path: Path, batches: Iterable[np.ndarray], shape: tuple[int, ...]) -> None:
@@ -305,3 +315,15 @@ def _balance(labels: np.ndarray) -> dict[int, float]:
     """Weighs each class by the inverse of its share, so that the mean weight stays 1."""
     counts = np.bincount(labels)
     return {n: len(labels) / (len(counts) * int(count)) for n, count in enumerate(counts)}
+
+
+def save_images(folder: Path, table: pd.DataFrame, start: Path | None = None) -> None:
+    """Keeps which images the run knows, by content, and those that the run it started from knew."""
+    origin = table["source"].fillna(table["path"]) if "source" in table else table["path"]
+    known = table.reindex(columns=["pixels", "label", "subject", "linked_subject", "split"])
+    known.insert(0, "sha256", runs.image_digests(table))
+    known["drawn"] = [cnmc.is_drawn(path) for path in origin]
+    if start:
+        before = pd.read_csv(start / "images.csv", dtype={"subject": str, "linked_subject": str})
+        known = pd.concat([known, before[before["split"] != "test"]])
+    known.drop_duplicates(["sha256", "split"]).to_csv(folder / "images.csv", index=False)

@@ -113,7 +113,7 @@ class Classification:
             **asdict(settings),
             "task": type(self).__name__,
             "version": (self.version, feed.VERSION),
-            "first_weights": registry.weights_key(settings.model, settings.weights),
+            "first_weights": registry.find_weights(settings.model, settings.weights).key,
             "builder": inspect.getsource(registry.MODELS[settings.model].builder),
             "numerics": self.accelerator.numerics,
             "versions": {name: version(name) for name in ("keras", "numpy", "tensorflow")},
@@ -144,23 +144,13 @@ class Classification:
             changes = {"jitter": self.settings.colour_jitter, "turn": self.settings.turn}
             return learner, self.serve(self.keep_images(), **changes)
         base, learner = loop.divide(network)
-        return learner, self.serve(self.keep_features(base, folder))
+        how = self.settings, folder, self.report
+        return learner, self.serve(loop.keep_features(base, self.keep_images(), *how))
 
     def keep_images(self) -> dict[str, feed.Pixels]:
         """Decodes the images of each part."""
         how = self.settings.image_size, self.report
         return {part: feed.keep_images(rows, *how) for part, rows in self.parts.items()}
-
-    def keep_features(self, base: keras.Model, folder: Path) -> dict[str, np.ndarray]:
-        """Keeps what a frozen base says to the images of each part, in the folder of the run."""
-        kept, ask = {}, loop.as_function(base)
-        for part, images in self.keep_images().items():
-            jitter = self.settings.colour_jitter if part == "train" else 0.0
-            gains = feed.draw_gains(len(images), jitter, self.settings.seed)
-            found = feed.tell(loop.features(ask, images, gains), len(images), self.report)
-            shape = (len(images), *base.output_shape[1:])
-            kept[part] = loop.keep_array(folder / f"features-{part}.npy", found, shape)
-        return kept
 
     def serve(self, entries: Mapping[str, Any], **changes: Any) -> dict[str, Batches]:
         """Makes batches of each part; only those of the training part are shuffled and changed."""
@@ -288,7 +278,7 @@ def train(
         history.to_csv(folder / "history.csv", index=False)
         predictions.to_csv(folder / "predictions.csv", index=False)
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
-        _save_images(folder, table, start)
+        loop.save_images(folder, table, start)
         for leftover in (*folder.glob("*.npz"), *folder.glob("*.npy")):
             leftover.unlink()
 
@@ -304,18 +294,6 @@ def _check_start(settings: Settings, start: Run | None) -> None:
             f"A run starts from a run of the same network, here {settings.model}. "
             f"Received: start_from={start.metrics['settings']['model']}"
         )
-
-
-def _save_images(folder: Path, table: pd.DataFrame, start: Path | None = None) -> None:
-    """Keeps which images the run knows, by content, and those that the run it started from knew."""
-    origin = table["source"].fillna(table["path"]) if "source" in table else table["path"]
-    known = table.reindex(columns=["pixels", "label", "subject", "linked_subject", "split"])
-    known.insert(0, "sha256", runs.image_digests(table))
-    known["drawn"] = [cnmc.is_drawn(path) for path in origin]
-    if start:
-        before = pd.read_csv(start / "images.csv", dtype={"subject": str, "linked_subject": str})
-        known = pd.concat([known, before[before["split"] != "test"]])
-    known.drop_duplicates(["sha256", "split"]).to_csv(folder / "images.csv", index=False)
 
 
 def _load(folder: Path, job: Classification) -> Run:
