@@ -42,11 +42,6 @@ def test_when_shrunk_then_every_pixel_is_the_mean_of_those_it_covers(table):
     )
 
 
-def test_when_the_size_is_no_size_then_it_is_refused(table):
-    with pytest.raises(ValueError, match="Received: size=0"):
-        baselines.thumbnails(table, size=0)
-
-
 def quick_score(table, features, model):
     scores = baselines.repeat_scores(
         {"as is": lambda seed: table}, {"rule": (features, model)}, [0]

@@ -262,7 +262,7 @@ def test_when_there_is_no_network_then_notes_say_what_is_used_instead():
         "proposed_cnn": "trained from scratch",
     }
     for name, note in expected.items():
-        assert weights.find(name, registry.MODELS[name].published, "auto").note.startswith(note)
+        assert registry.find_weights(name).note.startswith(note)
 
 
 def test_when_the_server_does_not_answer_then_it_is_asked_once_and_not_waited_for(monkeypatch):
@@ -276,7 +276,7 @@ def test_when_the_server_does_not_answer_then_it_is_asked_once_and_not_waited_fo
     monkeypatch.setattr(weights, "PATIENCE", 0.1)
     began = time.monotonic()
     for name in ("resnet50", "inception_v3"):
-        assert registry.weights_key(name) == "random"
+        assert registry.find_weights(name).key == "random"
     assert time.monotonic() - began < 1
     assert len(asked) <= 1
 
@@ -408,12 +408,12 @@ def test_when_the_cache_of_keras_is_whole_then_no_network_is_needed(tmp_path):
 def test_when_a_local_file_is_there_then_it_comes_first_and_the_key_knows_it(tmp_path, built):
     folder = tmp_path / "work/weights"
     folder.mkdir(parents=True)
-    before = registry.weights_key("proposed_cnn")
+    before = registry.find_weights("proposed_cnn").key
     built["proposed_cnn"].save_weights(folder / "proposed_cnn.weights.h5")
     model = registry.build("proposed_cnn", 32, seed=5)
     np.testing.assert_array_equal(model.get_weights()[0], built["proposed_cnn"].get_weights()[0])
     assert registry.weights_note(model) == "first weights from proposed_cnn.weights.h5"
-    assert registry.weights_key("proposed_cnn") != before == "random"
+    assert registry.find_weights("proposed_cnn").key != before == "random"
 
 
 def test_when_a_file_holds_another_network_then_the_error_names_it(tmp_path, built):

@@ -67,9 +67,6 @@ def thumbnails(table: pd.DataFrame, size: int) -> np.ndarray:
     """
     from PIL import Image
 
-    if size < 1:
-        raise ValueError(f"A thumbnail has a side of at least 1 px. Received: size={size!r}")
-
     def shrink(image: np.ndarray) -> np.ndarray:
         return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BOX))
 
@@ -92,8 +89,7 @@ def judge(split: pd.DataFrame, features: np.ndarray, model: ClassifierMixin) -> 
     """
     if len(features) != len(split):
         raise ValueError(
-            "Features and table describe the same images, row by row. Received: "
-            f"{len(features)} rows of features and {len(split)} of the table"
+            f"Features have a row for each image, {len(split)}. Received: {len(features)} rows"
         )
     train, test = (split["split"].to_numpy() == part for part in ("train", "test"))
     rows = np.asarray(features).reshape(len(split), -1)

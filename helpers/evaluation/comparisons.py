@@ -17,16 +17,11 @@ from helpers.data.splits import split_by_subject
 from helpers.evaluation import metrics
 from helpers.evaluation.performance import check, only_part, right, sample, verdict
 
-EXACT_BELOW = 25  # disagreements; above, the chi-squared approximation is usual
-JUDGED, VALIDATION = 0.25, 0.15  # shares of the images that remain without the test part
+RATIO, VALIDATION = 0.75, 0.15  # shares of the images that remain without the test part
 
 
 def compare_models(
-    models: Mapping[str, pd.DataFrame],
-    metric: str = "weighted_f1",
-    draws: int = 2_000,
-    seed: int = 0,
-    part: str = "test",
+    models: Mapping[str, pd.DataFrame], metric: str = "weighted_f1", draws: int = 2_000
 ) -> pd.DataFrame:
     """Compares every pair of models on the same cells, by two tests.
 
@@ -38,11 +33,10 @@ def compare_models(
     Holm's method, each test for itself.
 
     Args:
-        models: The predictions of each model by its name, all on the same cells (`path`).
+        models: The predictions of each model by its name, all on the same cells (`path`). Where
+            there is a column `split`, only its part "test" is compared.
         metric: What the bootstrap compares: one of `metrics.NAMES`.
         draws: Bootstrap draws.
-        seed: Decides the draws.
-        part: If the tables have a column `split`, only this part is compared.
 
     Returns:
         One row per pair: `first`, `second`, `only_first` and `only_second` (cells that only this
@@ -55,13 +49,13 @@ def compare_models(
     """
     if metric not in metrics.NAMES:
         raise ValueError(f"Choose one of {', '.join(metrics.NAMES)}. Received: metric={metric!r}")
-    tables = _same_cells({name: check(only_part(table, part)) for name, table in models.items()})
+    tables = _same_cells({name: check(only_part(table)) for name, table in models.items()})
     place = metrics.NAMES.index(metric)
     values, drawn = {}, {}
     for name, table in tables.items():
         cells = sample(table)
         values[name] = metrics.score(cells)[place]
-        drawn[name] = metrics.over_subjects(cells, 0.5, draws, seed)[:, place]
+        drawn[name] = metrics.over_subjects(cells, 0.5, draws)[:, place]
     rows = [
         {"first": one, "second": other}
         | _mcnemar(right(tables[one]), right(tables[other]))
@@ -80,14 +74,12 @@ def _same_cells(models: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     without = [name for name, table in models.items() if "path" not in table]
     if without:
         raise ValueError(
-            "Cells of two models are matched by their `path`. Received: no such column for "
-            f"{', '.join(without)}"
+            f"Cells are matched by `path`. Received: no such column for {', '.join(without)}"
         )
     first, lead = next(iter(models.items()))
-    aligned = {}
+    aligned, truth = {}, ["label", "linked_subject"]
     for name, table in models.items():
         aligned[name] = table.set_index("path").reindex(lead["path"]).reset_index()
-        truth = ["label", "linked_subject"]
         same = (aligned[name][truth].to_numpy() == lead[truth].to_numpy()).all(axis=1)
         if len(table) != len(lead) or not same.all():
             raise ValueError(
@@ -104,18 +96,18 @@ def _mcnemar(one: pd.Series, other: pd.Series) -> dict[str, float]:
 
     first, second = int((one & ~other).sum()), int((other & ~one).sum())
     differ = first + second
-    p = mcnemar([[0, first], [second, 0]], exact=differ < EXACT_BELOW).pvalue if differ else 1.0
+    # With more disagreements the chi-squared approximation is usual.
+    p = mcnemar([[0, first], [second, 0]], exact=differ < 25).pvalue if differ else 1.0
     return {"only_first": first, "only_second": second, "p_mcnemar": float(p)}
 
 
 def _paired(differences: np.ndarray, subjects: int) -> dict[str, float]:
     """Returns the interval of a difference, and how often it changes its sign, both sides."""
-    known = differences[~np.isnan(differences)]
-    if not len(known):
-        return {"low": np.nan, "high": np.nan, "p_subjects": np.nan}
-    low, high = np.quantile(known, [0.025, 0.975])
-    tail = (min((known <= 0).sum(), (known >= 0).sum()) + 1) / (len(known) + 1)
-    return {"low": low, "high": high, "p_subjects": min(1.0, 2 * max(tail, 0.5**subjects))}
+    low, high = metrics.interval(differences[:, None])[:, 0]
+    sides = [(differences <= 0).sum(), (differences >= 0).sum()]
+    known = np.count_nonzero(~np.isnan(differences))
+    tail = max((min(sides) + 1) / (known + 1), 0.5**subjects)
+    return {"low": low, "high": high, "p_subjects": min(1.0, 2 * tail) if known else np.nan}
 
 
 def holm(p: pd.Series) -> pd.Series:
@@ -139,20 +131,12 @@ def draw_splits(split: pd.DataFrame, seeds: Iterable[int]) -> dict[int, pd.DataF
         A table per seed, whose part "test" is the part that judges. None has a test subject of
         `split`, unless a class has fewer than three subjects outside the test part, as in a small
         sample: then every table is `split` itself, and only the networks differ.
-
-    Raises:
-        ValueError: If there is no seed.
     """
-    seeds = list(seeds)
-    if not seeds:
-        raise ValueError("A study needs at least one seed. Received: none")
     pool = split[split["split"] != "test"].reset_index(drop=True)
     subjects = pool.groupby("label")["linked_subject"].nunique()
     if subjects.reindex(CLASSES, fill_value=0).min() < 3:
         return dict.fromkeys(seeds, split)
-    return {
-        seed: split_by_subject(pool, 1 - JUDGED, VALIDATION, seed, tolerance=0.04) for seed in seeds
-    }
+    return {seed: split_by_subject(pool, RATIO, VALIDATION, seed, tolerance=0.04) for seed in seeds}
 
 
 def keep_subjects(draw: pd.DataFrame, share: float, seed: int = 0) -> pd.DataFrame:
@@ -177,9 +161,7 @@ def keep_subjects(draw: pd.DataFrame, share: float, seed: int = 0) -> pd.DataFra
     return draw[stays].reset_index(drop=True)
 
 
-def compare_draws(
-    scores: pd.DataFrame, baseline: str, metric: str = "roc_auc", level: float = 0.95
-) -> pd.DataFrame:
+def compare_draws(scores: pd.DataFrame, baseline: str, metric: str = "roc_auc") -> pd.DataFrame:
     """Compares every variant with the baseline, seed by seed.
 
     Repeated splits share subjects, so their scores are less independent than they look. The
@@ -190,12 +172,11 @@ def compare_draws(
         scores: One row per `variant` and `seed`, with the metric.
         baseline: The variant to compare with.
         metric: The column to compare, one of `metrics.NAMES`.
-        level: Of the interval, between 0 and 1.
 
     Returns:
         One row per variant, in their order: `mean`, `sd` and number of `seeds`; for all but the
-        baseline the mean paired `difference`, its interval `low` to `high`, its two-sided `p`, and
-        a `verdict`: "helps" or "harms" where the interval excludes 0, else "not shown".
+        baseline the mean paired `difference`, its 95 % interval `low` to `high`, its two-sided `p`,
+        and a `verdict`: "helps" or "harms" where the interval excludes 0, else "not shown".
 
     Raises:
         ValueError: If the baseline is missing, or a variant lacks its seeds.
@@ -207,23 +188,20 @@ def compare_draws(
             f"Every variant is compared with {baseline!r} on the same seeds. Received: "
             f"{scores.groupby('variant', sort=False)['seed'].apply(list).to_dict()}"
         )
-    rows = {}
-    for name in wide:
-        rows[name] = {"mean": wide[name].mean(), "sd": wide[name].std(), "seeds": len(wide)}
-        if name != baseline:
-            rows[name] |= _corrected_t(wide[name] - wide[baseline], level)
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("variant")
+    table = pd.DataFrame({"mean": wide.mean(), "sd": wide.std(), "seeds": len(wide)})
+    gains = wide.drop(columns=baseline).sub(wide[baseline], axis=0)
+    return table.join(_corrected_t(gains)).rename_axis("variant")
 
 
-def _corrected_t(differences: pd.Series, level: float) -> dict[str, float | str]:
-    """Returns the mean difference with its interval, its p-value, and what may be said of it."""
+def _corrected_t(gains: pd.DataFrame) -> pd.DataFrame:
+    """Returns each mean gain with its interval, its p-value, and what may be said of it."""
     from scipy.stats import t
 
-    mean, n = differences.mean(), len(differences)
-    ratio = JUDGED / (1 - JUDGED - VALIDATION)
-    error = max(differences.std() * np.sqrt(1 / n + ratio), 1e-12)  # NaN for one draw
-    reach = t.ppf((1 + level) / 2, n - 1) * error
-    low, high = mean - reach, mean + reach
-    said = verdict(low, high) if n > 1 else "not shown"
-    p = 2 * t.sf(abs(mean) / error, n - 1)
-    return {"difference": mean, "low": low, "high": high, "p": p, "verdict": said}
+    mean, n = gains.mean(), len(gains)
+    ratio = (1 - RATIO) / (RATIO - VALIDATION)  # of images that judge and that train
+    error = (gains.std() * np.sqrt(1 / n + ratio)).clip(lower=1e-12)  # NaN for one draw
+    reach = t.ppf(0.975, n - 1) * error
+    found = pd.DataFrame({"difference": mean, "low": mean - reach, "high": mean + reach})
+    ends = zip(found["low"], found["high"], strict=True)
+    said = [verdict(low, high) if n > 1 else "not shown" for low, high in ends]
+    return found.assign(p=2 * t.sf(mean.abs() / error, n - 1), verdict=said)

@@ -10,8 +10,6 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-SUREST = 1e-6  # no probability counts as surer than this
-
 
 def stack(predictions: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Puts the predictions of several models into one long table.
@@ -99,7 +97,7 @@ def weigh(stacked: pd.DataFrame, by: str = "model") -> pd.Series:
         )
     opinions = _opinions(rows, by)
     truth, said = _is_all(rows, opinions).to_numpy(), opinions.to_numpy()
-    likelihood = np.clip(np.where(truth[:, None], said, 1 - said), SUREST, 1)
+    likelihood = np.clip(np.where(truth[:, None], said, 1 - said), 1e-6, 1)  # none is surer
     weights = np.full(said.shape[1], 1 / said.shape[1])
     for _ in range(2_000):
         shares = likelihood * weights
@@ -119,17 +117,12 @@ def disagreement(stacked: pd.DataFrame) -> pd.DataFrame:
     """
     opinions = _opinions(stacked, "model")
     wrong = (opinions > 0.5).ne(_is_all(stacked, opinions), axis=0)
-    rows = [
-        {
-            "first": first,
-            "second": second,
-            "disagree": (wrong[first] != wrong[second]).mean(),
-            "both_wrong": (wrong[first] & wrong[second]).mean(),
-            "by_chance": wrong[first].mean() * wrong[second].mean(),
-        }
-        for first, second in combinations(wrong, 2)
-    ]
-    return pd.DataFrame(rows)
+    rows = []
+    for first, second in combinations(wrong, 2):
+        one, other = wrong[first], wrong[second]
+        differ, both = (one != other).mean(), (one & other).mean()
+        rows.append((first, second, differ, both, one.mean() * other.mean()))
+    return pd.DataFrame(rows, columns=["first", "second", "disagree", "both_wrong", "by_chance"])
 
 
 def ambiguity(stacked: pd.DataFrame) -> pd.Series:
@@ -146,10 +139,7 @@ def ambiguity(stacked: pd.DataFrame) -> pd.Series:
     """
     opinions = _opinions(stacked, "model")
     truth, mean = _is_all(stacked, opinions).astype(float), opinions.mean(axis=1)
-    return pd.Series(
-        {
-            "members": opinions.sub(truth, axis=0).pow(2).to_numpy().mean(),
-            "spread": opinions.sub(mean, axis=0).pow(2).to_numpy().mean(),
-            "ensemble": (mean - truth).pow(2).mean(),
-        }
-    )
+    members = opinions.sub(truth, axis=0).pow(2).to_numpy().mean()
+    spread = opinions.sub(mean, axis=0).pow(2).to_numpy().mean()
+    ensemble = (mean - truth).pow(2).mean()
+    return pd.Series({"members": members, "spread": spread, "ensemble": ensemble})

@@ -13,6 +13,7 @@ apart, as the test part was. The one over cells is there to show what goes wrong
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
 BINS = 10  # of equal width, for the calibration error
@@ -106,19 +107,15 @@ def from_counts(
     called = scores > threshold
     tp, fp = positive[..., called].sum(-1), negative[..., called].sum(-1)
     fn, tn = positive.sum(-1) - tp, negative.sum(-1) - fp
-    found = {
-        **_of_calls(*(np.asarray(count, float) for count in (tp, tn, fp, fn))),
-        **_of_ranks(positive, negative),
-        **_of_probabilities(scores, positive, negative),
-        **dict(zip(COUNTS, (tp, tn, fp, fn), strict=True)),
-    }
+    found = dict(zip(COUNTS, np.asarray([tp, tn, fp, fn], float), strict=True))
+    found |= _of_calls(found) | _of_ranks(positive, negative)
+    found |= _of_probabilities(scores, positive, negative)
     return np.stack([found[name] for name in NAMES], axis=-1)
 
 
-def _of_calls(
-    tp: np.ndarray, tn: np.ndarray, fp: np.ndarray, fn: np.ndarray
-) -> dict[str, np.ndarray]:
+def _of_calls(counts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Scores of the calls at the threshold; accuracy is the paper's formula (section IV)."""
+    tp, tn, fp, fn = (counts[name] for name in COUNTS)
     sick, well = tp + fn, tn + fp
     sensitivity, specificity = _ratio(tp, sick), _ratio(tn, well)
     f1, f1_hem = (_ratio(2 * right, 2 * right + fp + fn, 0.0) for right in (tp, tn))
@@ -170,7 +167,7 @@ def bin_of(scores: np.ndarray) -> np.ndarray:
     return np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], scores)
 
 
-def over_subjects(sample: Sample, threshold: float, draws: int, seed: int) -> np.ndarray:
+def over_subjects(sample: Sample, threshold: float, draws: int, seed: int = 0) -> np.ndarray:
     """Scores many draws of subjects; the same subjects and seed give the same draws.
 
     Returns:
@@ -210,7 +207,7 @@ def _draw_subjects(strata: list[np.ndarray], rng: np.random.Generator) -> np.nda
     return np.bincount(np.concatenate(drawn), minlength=sum(map(len, strata)))
 
 
-def over_cells(sample: Sample, threshold: float, draws: int, seed: int) -> np.ndarray:
+def over_cells(sample: Sample, threshold: float, draws: int, seed: int = 0) -> np.ndarray:
     """Scores many draws of single cells, as if each came from a patient of its own.
 
     The draws are from all cells, so the share of ALL varies with them, as in the usual interval.
@@ -237,12 +234,9 @@ def _chunks(draws: int) -> list[int]:
     return [min(CHUNK, draws - start) for start in range(0, draws, CHUNK)]
 
 
-def interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the ends of the middle 95 % of the draws (percentile method), score by score.
+def interval(values: np.ndarray) -> np.ndarray:
+    """Returns the two ends of the middle 95 % of the draws (percentile method), score by score.
 
     Draws in which a score is not defined are left out; the ends are NaN where none is.
     """
-    ends = np.full((2, values.shape[1]), np.nan)
-    some = ~np.isnan(values).all(axis=0)
-    ends[:, some] = np.nanquantile(values[:, some], [0.025, 0.975], axis=0)
-    return ends[0], ends[1]
+    return pd.DataFrame(values).quantile([0.025, 0.975]).to_numpy()

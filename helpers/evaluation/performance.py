@@ -13,19 +13,12 @@ import pandas as pd
 
 from helpers.data.cnmc import CLASSES
 from helpers.evaluation import metrics
-from helpers.evaluation.metrics import Sample
 
 DRAWS = 2_000
 NEEDED = ("label", "linked_subject", "probability")
 
 
-def evaluate(
-    predictions: pd.DataFrame,
-    threshold: float = 0.5,
-    draws: int = DRAWS,
-    seed: int = 0,
-    part: str = "test",
-) -> pd.DataFrame:
+def evaluate(predictions: pd.DataFrame, threshold: float = 0.5, draws: int = DRAWS) -> pd.DataFrame:
     """Scores judged cells, each score with its 95 % intervals over subjects and over cells.
 
     The interval over subjects is the one to report: patients vary, and cells of one patient are
@@ -33,11 +26,10 @@ def evaluate(
     subjects even the first is somewhat too narrow.
 
     Args:
-        predictions: Rows with `label`, `linked_subject` and `probability` (of ALL, 0 to 1).
+        predictions: Rows with `label`, `linked_subject` and `probability` (of ALL, 0 to 1). Where
+            there is a column `split`, only its part "test" is scored.
         threshold: A cell is called ALL above it; choose it on other cells, `choose_threshold`.
-        draws: Bootstrap draws.
-        seed: Decides the draws: the same seed, the same table.
-        part: If the table has a column `split`, only this part of it is scored.
+        draws: Bootstrap draws; they are the same each time.
 
     Returns:
         One row per score, named by the index `metric` (`metrics.LABELS` has them in words), with
@@ -55,12 +47,11 @@ def evaluate(
         >>> float(table.loc["accuracy", "value"]), int(table.loc["accuracy", "subjects"])
         (0.75, 4)
     """
-    cells = sample(check(only_part(predictions, part)))
+    cells = sample(check(only_part(predictions)))
     table = pd.DataFrame(index=pd.Index(metrics.NAMES, name="metric"))
     table["value"] = metrics.score(cells, threshold)
     for way, draw in (("", metrics.over_subjects), ("cell_", metrics.over_cells)):
-        found = metrics.interval(draw(cells, threshold, draws, seed))
-        table[f"{way}low"], table[f"{way}high"] = found
+        table[f"{way}low"], table[f"{way}high"] = metrics.interval(draw(cells, threshold, draws))
     table.loc[table["value"].isna()] = np.nan
     return table.assign(cells=len(cells.is_all), subjects=cells.subjects)
 
@@ -87,7 +78,7 @@ def scores(
     Args:
         predictions: As in `evaluate`.
         threshold: As in `evaluate`.
-        part: As in `evaluate`.
+        part: The part that is scored where there is a column `split`.
 
     Returns:
         The value of every score of `metrics.NAMES`, NaN where it is not defined.
@@ -96,16 +87,8 @@ def scores(
     return dict(zip(metrics.NAMES, metrics.score(cells, threshold).tolist(), strict=True))
 
 
-def only_part(predictions: pd.DataFrame, part: str) -> pd.DataFrame:
-    """Returns the rows of one part of the split; all of them if the table has no `split`.
-
-    Args:
-        predictions: Judged cells.
-        part: Such as "test".
-
-    Raises:
-        ValueError: If the table has parts, but not this one.
-    """
+def only_part(predictions: pd.DataFrame, part: str = "test") -> pd.DataFrame:
+    """Returns the rows of one part of the split; all of them if the table has no `split`."""
     if "split" not in predictions:
         return predictions
     rows = predictions[predictions["split"] == part]
@@ -145,11 +128,11 @@ def check(predictions: pd.DataFrame) -> pd.DataFrame:
     return predictions.assign(probability=numbers).reset_index(drop=True)
 
 
-def sample(predictions: pd.DataFrame) -> Sample:
+def sample(predictions: pd.DataFrame) -> metrics.Sample:
     """Turns checked cells into arrays; subjects are numbered in the order of their names."""
     subject, names = pd.factorize(predictions["linked_subject"].astype(str), sort=True)
     is_all = (predictions["label"] == "ALL").to_numpy(bool)
-    return Sample(predictions["probability"].to_numpy(float), is_all, subject, len(names))
+    return metrics.Sample(predictions["probability"].to_numpy(float), is_all, subject, len(names))
 
 
 def right(predictions: pd.DataFrame, threshold: float = 0.5) -> pd.Series:
@@ -199,20 +182,14 @@ def in_words(table: pd.DataFrame, metric: str = "weighted_f1") -> str:
     if table["low"].isna().all():  # and not only of this score
         reach = "no interval: fewer than three subjects of a class"
     elif not np.isnan(row["low"]):
-        reach = f"95 % interval over subjects {_reach(row['low'], row['high'], metric, ' to ')}"
-    return f"{label} {_number(row['value'], metric, 3)} ({reach}; {size})"
+        ends = _in_digits(metric, 2, row["low"], row["high"])
+        reach = f"95 % interval over subjects {' to '.join(ends)}"
+    return f"{label} {_in_digits(metric, 3, row['value'])[0]} ({reach}; {size})"
 
 
-def _reach(low: float, high: float, metric: str, between: str) -> str:
-    if np.isnan(low):
-        return "–"
-    return f"{_number(low, metric, 2)}{between}{_number(high, metric, 2)}"
-
-
-def _number(value: float, metric: str, decimals: int) -> str:
-    if np.isnan(value):
-        return "–"
-    return f"{value:,.{0 if metric in metrics.COUNTS else decimals}f}"
+def _in_digits(metric: str, decimals: int, *values: float) -> list[str]:
+    decimals = 0 if metric in metrics.COUNTS else decimals
+    return [f"{value:,.{decimals}f}" for value in values if not np.isnan(value)] or ["–"]
 
 
 def for_display(table: pd.DataFrame, names: tuple[str, ...] = metrics.NAMES) -> pd.DataFrame:
@@ -225,36 +202,31 @@ def for_display(table: pd.DataFrame, names: tuple[str, ...] = metrics.NAMES) -> 
     Returns:
         One row per score (and model), with `score`, its `value`, and both intervals as text.
     """
-    rows = table.reset_index()
-    rows = pd.concat([rows[rows["metric"] == name] for name in names], ignore_index=True)
-    texts = [
-        (
-            metrics.LABELS[row.metric],
-            _number(row.value, row.metric, 3),
-            _reach(row.low, row.high, row.metric, " – "),
-            _reach(row.cell_low, row.cell_high, row.metric, " – "),
-        )
-        for row in rows.itertuples()
-    ]
-    columns = ["score", "value", "95 % over subjects", "95 % over cells"]
-    return rows[rows.columns.intersection(["model"])].join(pd.DataFrame(texts, columns=columns))
+    rows = table.reset_index().set_index("metric").loc[list(names)].reset_index()
+    shown = rows.filter(["model"]).assign(score=rows["metric"].map(metrics.LABELS))
+    columns = {
+        "value": (3, ["value"]),
+        "95 % over subjects": (2, ["low", "high"]),
+        "95 % over cells": (2, ["cell_low", "cell_high"]),
+    }
+    for title, (decimals, read) in columns.items():
+        numbers = rows.set_index("metric")[read].itertuples()
+        shown[title] = [" – ".join(_in_digits(row[0], decimals, *row[1:])) for row in numbers]
+    return shown
 
 
-def by_subject(
-    predictions: pd.DataFrame, threshold: float = 0.5, part: str = "test"
-) -> pd.DataFrame:
+def by_subject(predictions: pd.DataFrame, threshold: float = 0.5) -> pd.DataFrame:
     """Counts for every subject how many of its cells are called right.
 
     Args:
         predictions: As in `evaluate`.
         threshold: As in `evaluate`.
-        part: As in `evaluate`.
 
     Returns:
         One row per linked subject and class, the worst first: `linked_subject`, `label`, `cells`,
         `accuracy`, and `probability` (mean, of ALL).
     """
-    cells = check(only_part(predictions, part))
+    cells = check(only_part(predictions))
     cells["right"] = right(cells, threshold)
     table = cells.groupby(["linked_subject", "label"], as_index=False).agg(
         cells=("right", "size"), accuracy=("right", "mean"), probability=("probability", "mean")
@@ -262,18 +234,17 @@ def by_subject(
     return table.sort_values("accuracy", kind="stable", ignore_index=True)
 
 
-def reliability(predictions: pd.DataFrame, part: str = "test") -> pd.DataFrame:
+def reliability(predictions: pd.DataFrame) -> pd.DataFrame:
     """Compares what was said with what came true, in bins of the probability of ALL.
 
     Args:
         predictions: As in `evaluate`.
-        part: As in `evaluate`.
 
     Returns:
         One row per bin that has cells: `bin`, `cells`, `said` (mean probability), `true` (share of
         ALL). The calibration error is the mean gap between the two, weighted by cells.
     """
-    cells = check(only_part(predictions, part))
+    cells = check(only_part(predictions))
     cells["bin"] = metrics.bin_of(cells["probability"].to_numpy())
     cells["is_all"] = cells["label"] == "ALL"
     return cells.groupby("bin", as_index=False).agg(
@@ -281,36 +252,29 @@ def reliability(predictions: pd.DataFrame, part: str = "test") -> pd.DataFrame:
     )
 
 
-def choose_threshold(
-    predictions: pd.DataFrame, sensitivity: float | None = None, part: str = "validation"
-) -> float:
+def choose_threshold(predictions: pd.DataFrame, sensitivity: float | None = None) -> float:
     """Chooses the operating point, on cells that are not those it is judged on.
 
     Args:
-        predictions: As in `evaluate`, of the validation part.
+        predictions: As in `evaluate`. Where there is a column `split`, its part "validation"
+            decides: a threshold tuned on the test labels makes the test score too good.
         sensitivity: The share of the ALL cells to be found, by the highest threshold that does;
             None: the highest balanced accuracy, which is the point of Youden.
-        part: If the table has a column `split`, this part of it decides; "test" is refused.
 
     Returns:
         A threshold half-way between two probabilities that occur; of equally good ones the one
         nearest to 0.5.
 
     Raises:
-        ValueError: If the test part is asked for, a class is missing, or a sensitivity is none.
+        ValueError: If there is no validation part, a class is missing, or a sensitivity is none.
     """
     from sklearn.metrics import roc_curve
 
-    if part == "test":
-        raise ValueError(
-            "A threshold tuned on the test labels makes the test score too good; choose it on "
-            "the validation part. Received: part='test'"
-        )
     if sensitivity is not None and not 0 < sensitivity <= 1:
         raise ValueError(
-            f"A sensitivity is above 0 and at most 1. Received: sensitivity={sensitivity!r}"
+            f"A sensitivity is above 0, up to 1. Received: sensitivity={sensitivity!r}"
         )
-    cells = sample(check(only_part(predictions, part)))
+    cells = sample(check(only_part(predictions, "validation")))
     if len(set(cells.is_all)) < 2:
         raise ValueError(
             "A threshold is chosen between two classes; take cells of both. Received: "

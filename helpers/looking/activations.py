@@ -5,7 +5,7 @@ Whatever can be reduced is reduced inside the network's own graph, batch by batc
 grows with the batch and not with the number of images.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from keras import ops
 
-Batches = Iterable[np.ndarray | tuple]
+Batches = Iterable[np.ndarray]  # of some images each
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,12 @@ class Stop:
         return getattr(self.layer, "weights", [])
 
 
-def trace(
-    model: keras.Model, image: keras.KerasTensor | None = None, prefix: str = ""
-) -> list[Stop]:
+def trace(model: keras.Model, begin: list | None = None, prefix: str = "") -> list[Stop]:
     """Follows an image through a network, into its nested models, too.
 
     Args:
         model: A built Sequential or functional model with one input.
-        image: The symbolic image to begin with; by default the model's own input.
+        begin: The symbolic image to begin with, in a list; by default the model's own input.
         prefix: What the names of the layers begin with.
 
     Returns:
@@ -70,7 +68,7 @@ def trace(
 
     def call(layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> keras.KerasTensor:
         if isinstance(layer, keras.Model):
-            stops.extend(trace(layer, args[0], f"{prefix}{layer.name}/"))
+            stops.extend(trace(layer, [args[0]], f"{prefix}{layer.name}/"))
         else:
             received = filter(keras.backend.is_keras_tensor, keras.tree.flatten((args, kwargs)))
             stops.append(Stop(prefix + layer.name, layer, [*received], layer(*args, **kwargs)))
@@ -80,19 +78,17 @@ def trace(
         return layer
 
     # Keras walks along a graph to clone it: here each layer is kept, and noted when it is called.
-    graph = keras.Model(model.inputs, model.outputs)
-    begin = model.inputs if image is None else [image]
+    graph, begin = keras.Model(model.inputs, model.outputs), begin or model.inputs
     keras.models.clone_model(graph, begin, clone_function=keep, call_function=call)
     return stops
 
 
 def find(stops: list[Stop], name: str) -> Stop:
     """Returns the stop of that name; a KeyError names those that there are."""
-    for stop in stops:
-        if stop.name == name:
-            return stop
-    known = ", ".join(stop.name for stop in stops)
-    raise KeyError(f"The network has no such layer. It has {known}. Received: {name!r}")
+    known = {stop.name: stop for stop in stops}
+    if name not in known:
+        raise KeyError(f"Name a layer that is there: {', '.join(known)}. Received: {name!r}")
+    return known[name]
 
 
 def layer_table(model: keras.Model) -> pd.DataFrame:
@@ -115,9 +111,7 @@ def layer_table(model: keras.Model) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["layer", "kind", "shape", "parameters", "rectified"])
 
 
-def activations(
-    model: keras.Model, images: np.ndarray, layers: Sequence[str]
-) -> dict[str, np.ndarray]:
+def activations(model: keras.Model, images: np.ndarray, layers: list[str]) -> dict[str, np.ndarray]:
     """Returns what some layers answer to some images.
 
     Args:
@@ -142,28 +136,24 @@ def silence(model: keras.Model, batches: Batches) -> tuple[pd.DataFrame, pd.Data
 
     Args:
         model: As in `layer_table`.
-        batches: Arrays of some images each; labels beside them, in a tuple, are ignored.
+        batches: Arrays of some images each, as the network takes them.
 
     Returns:
         The share of zeros, one row per image in their order and one column per layer; and one row
-        per layer with `depth` (1 is the first), `channels` and the share that is `dead`: at zero
-        everywhere, on every image.
+        per layer with `depth` (1 is the first) and the share of its channels that is `dead`: at
+        zero everywhere, on every image.
 
     Raises:
         ValueError: If the network has no rectified layer, or there is no image.
     """
-    stops = trace(model)
-    names = [stop.name for stop in stops if stop.rectified]
-    if not names:
-        raise ValueError(
-            f"Silence is set by a ReLU, and no layer ends in one. Received: {model.name!r}"
-        )
-    probe = keras.Model(model.inputs[0], [_summary(s.output) for s in stops if s.rectified])
+    stops = [stop for stop in trace(model) if stop.rectified]
+    if not stops:
+        raise ValueError(f"Zeros are set by a ReLU; no layer ends in one. Received: {model.name!r}")
+    probe = keras.Model(model.inputs[0], [_summary(stop.output) for stop in stops])
     zeros, loudest = _listen(probe, batches)
-    dead = pd.DataFrame({"layer": names, "depth": range(1, 1 + len(names))})
-    dead["channels"] = [len(channel) for channel in loudest]
-    dead["dead"] = [float((channel <= 0).mean()) for channel in loudest]
-    return pd.DataFrame(zeros, columns=names), dead
+    dead = [float((channels <= 0).mean()) for channels in loudest]
+    table = pd.DataFrame({"depth": range(1, 1 + len(stops)), "dead": dead})
+    return pd.DataFrame(zeros, columns=[stop.name for stop in stops]), table
 
 
 def _summary(answer: keras.KerasTensor) -> keras.KerasTensor:
@@ -177,8 +167,8 @@ def _listen(probe: keras.Model, batches: Batches) -> tuple[np.ndarray, list[np.n
     """Gathers the shares of zeros of all images, and the loudest answer of each channel."""
     zeros: list[np.ndarray] = []
     loudest: list[np.ndarray] = []
-    for batch in batches:
-        answers = _answers(probe, batch[0] if isinstance(batch, tuple) else batch)
+    for images in batches:
+        answers = _answers(probe, images)
         zeros.append(np.stack([answer[:, 0] for answer in answers], axis=1))
         tops = [answer[:, 1:].max(axis=0) for answer in answers]
         loudest = [np.maximum(*pair) for pair in zip(loudest or tops, tops, strict=True)]
@@ -190,5 +180,4 @@ def _listen(probe: keras.Model, batches: Batches) -> tuple[np.ndarray, list[np.n
 def _answers(probe: keras.Model, images: np.ndarray) -> list[np.ndarray]:
     """Asks a model directly: compiling it with `predict` would take longer than the answer."""
     answers = probe(np.asarray(images, np.float32), training=False)
-    answers = answers if isinstance(answers, list) else [answers]
-    return [ops.convert_to_numpy(answer) for answer in answers]
+    return [ops.convert_to_numpy(answer) for answer in keras.tree.flatten(answers)]

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 import pandas as pd
-from keras import layers as kinds
-from keras import ops
+from keras import layers, ops
 from scipy import ndimage, stats
 
 from helpers.data.image_files import nucleus_mask
@@ -19,7 +18,7 @@ from helpers.models.architecture import CONVOLUTIONS
 
 BATCH = 16  # images at a time, which bounds the memory
 # Layers that decide nothing: their maps are those before, coarser, framed or thinned out.
-_PASSING = (kinds.MaxPooling2D, kinds.AveragePooling2D, kinds.ZeroPadding2D, kinds.Dropout)
+_PASSING = (layers.MaxPooling2D, layers.AveragePooling2D, layers.ZeroPadding2D, layers.Dropout)
 
 
 def last_map(model: keras.Model, side: int = 7) -> str:
@@ -87,11 +86,14 @@ def grad_cam(
         ValueError: If the network does not end in a softmax.
     """
     stops, images = trace(model), np.asarray(images, np.float32)
-    maps = find(stops, layer or last_map(model)).output
-    probe = keras.Model(model.inputs[0], [maps, _logits(stops[-1])])
+    looked_at = find(stops, layer or last_map(model)).output
+    probe = keras.Model(model.inputs[0], [looked_at, _logits(stops[-1])])
     parts = [images[i : i + BATCH] for i in range(0, len(images), BATCH)]
     coarse = np.concatenate([_coarse_maps(probe, part, target) for part in parts])
-    return _enlarge(coarse, images.shape[1:3])
+    large = ops.image.resize(coarse[..., None], images.shape[1:3], interpolation="bilinear")
+    maps = ops.convert_to_numpy(large)[..., 0]
+    top = maps.max(axis=(1, 2), keepdims=True)
+    return np.divide(maps, top, out=np.zeros_like(maps), where=top > 0)
 
 
 def _coarse_maps(probe: keras.Model, images: np.ndarray, target: int) -> np.ndarray:
@@ -109,38 +111,25 @@ def _coarse_maps(probe: keras.Model, images: np.ndarray, target: int) -> np.ndar
 
 def _logits(end: Stop) -> keras.KerasTensor:
     """Returns what goes into the softmax at the end of a network."""
-    is_softmax = getattr(end.layer, "activation", None) is keras.activations.softmax
-    if not is_softmax and not isinstance(end.layer, kinds.Softmax):
+    kind = type(end.layer)
+    ends_in = getattr(end.layer, "activation", None)
+    if kind is not layers.Softmax and ends_in is not keras.activations.softmax:
         raise ValueError(
-            "Grad-CAM follows the score before the softmax, so the network must end in one. "
-            f"Received: a last layer {end.name!r} of kind {type(end.layer).__name__}"
+            f"Grad-CAM needs a softmax at the end. Received: {end.name!r} of kind {kind.__name__}"
         )
-    if isinstance(end.layer, kinds.Dense):
-        logits = ops.matmul(end.inputs[0], end.layer.kernel)
-        return logits if end.layer.bias is None else logits + end.layer.bias
-    return end.inputs[0]
+    if kind is not layers.Dense:
+        return end.inputs[0]
+    logits = ops.matmul(end.inputs[0], end.layer.kernel)
+    return logits if end.layer.bias is None else logits + end.layer.bias
 
 
-def _enlarge(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Scales maps to the image's size, bilinearly, and each to a maximum of 1."""
-    large = ops.image.resize(maps[..., None], size, interpolation="bilinear")
-    large = ops.convert_to_numpy(large)[..., 0]
-    top = large.max(axis=(1, 2), keepdims=True)
-    return np.divide(large, top, out=np.zeros_like(large), where=top > 0)
-
-
-def regions(images: np.ndarray, edge: int | None = None) -> np.ndarray:
+def regions(images: np.ndarray) -> np.ndarray:
     """Divides images into background (0), nucleus (1) and the edge between them (2).
 
-    Args:
-        images: Shape (n, side, side, 3), 0 to 255, black outside the nucleus.
-        edge: Half the width of the edge in px; by default 3 % of the side, at least 1.
-
-    Returns:
-        An int array of shape (n, side, side).
+    Half the width of the edge is 3 % of the side of the image, at least 1 px.
     """
-    edge = edge or max(1, round(0.03 * images.shape[1]))
-    inside = nucleus_mask(np.asarray(images), above=8)  # resizing smears light over the border
+    edge = max(1, round(0.03 * images.shape[1]))
+    inside = nucleus_mask(images, above=8)  # resizing smears light over the border
     around = np.ones((1, 3, 3), bool)  # within each image, not from one to the next
     grown = ndimage.binary_dilation(inside, around, iterations=edge)
     shrunk = ndimage.binary_erosion(inside, around, iterations=edge)
@@ -167,27 +156,18 @@ def attention_shares(maps: np.ndarray, images: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["image", "region", "attention", "area"])
 
 
-def randomised(model: keras.Model, last: int | None = None, seed: int = 0) -> keras.Model:
-    """Copies a network and shuffles its weights within each tensor, from the top down.
-
-    Args:
-        model: A Sequential or functional model; it stays as it is.
-        last: How many layers with weights to shuffle, counted from the output; None: all.
-        seed: Decides the shuffling.
-
-    Returns:
-        The copy. Its weights have the same values as before, in other places.
-    """
+def randomised(model: keras.Model, last: int) -> keras.Model:
+    """Copies a network and shuffles, within each tensor, the weights of its last layers."""
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
     weighted = [stop.layer for stop in trace(copy) if stop.weights]
     for layer in weighted[::-1][:last]:
-        rng, weights = np.random.default_rng(seed), layer.get_weights()
+        rng, weights = np.random.default_rng(0), layer.get_weights()
         layer.set_weights([rng.permutation(w.ravel()).reshape(w.shape) for w in weights])
     return copy
 
 
-def sanity(model: keras.Model, images: np.ndarray, steps: list[int], seed: int = 0) -> pd.DataFrame:
+def sanity(model: keras.Model, images: np.ndarray, steps: list[int]) -> pd.DataFrame:
     """Compares Grad-CAM of a network with that of ever more shuffled copies of it.
 
     A map that stays the same says something of the image and nothing of what was learned.
@@ -195,8 +175,7 @@ def sanity(model: keras.Model, images: np.ndarray, steps: list[int], seed: int =
     Args:
         model: A Sequential or functional model that ends in a softmax.
         images: As in `grad_cam`.
-        steps: Numbers of layers to shuffle, from the output down.
-        seed: Decides the shuffling.
+        steps: Numbers of layers with weights to shuffle, from the output down.
 
     Returns:
         One row per image and step: `image`, `shuffled` (layers), `similarity` (rank correlation of
@@ -204,13 +183,10 @@ def sanity(model: keras.Model, images: np.ndarray, steps: list[int], seed: int =
     """
     rows, true = [], grad_cam(model, images)
     for step in sorted(steps):
-        maps = grad_cam(randomised(model, step, seed), images)
-        for image, pair in enumerate(zip(true, maps, strict=True)):
-            rows.append((image, step, _similarity(*pair)))
+        maps = grad_cam(randomised(model, step), images)
+        for image, (one, other) in enumerate(zip(true, maps, strict=True)):
+            alike = np.nan
+            if np.ptp(one) and np.ptp(other):
+                alike = float(stats.spearmanr(one.ravel(), other.ravel()).statistic)
+            rows.append((image, step, alike))
     return pd.DataFrame(rows, columns=["image", "shuffled", "similarity"])
-
-
-def _similarity(one: np.ndarray, other: np.ndarray) -> float:
-    if np.ptp(one) == 0 or np.ptp(other) == 0:
-        return np.nan
-    return float(stats.spearmanr(one.ravel(), other.ravel()).statistic)

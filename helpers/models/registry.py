@@ -17,8 +17,7 @@ from typing import Any
 import keras
 
 from helpers.models import networks
-from helpers.models import weights as first_weights
-from helpers.models.weights import Published
+from helpers.models.weights import Published, Source, find, load
 
 STAGES = ("all", "head", "last")
 
@@ -81,27 +80,31 @@ def build(
         >>> build("proposed_cnn", 64, weights=None).output_shape
         (None, 2)
     """
-    source = _find_weights(name, weights)
+    source = find_weights(name, weights)
     spec, state = MODELS[name], random.getstate()
     random.seed(seed)  # Keras draws from it the seeds of initialisers and dropouts
     try:
         model = spec.builder(image_size, **options)
     finally:
         random.setstate(state)
-    first_weights.load(model, source, bgr=spec.published is not None and spec.published.bgr)
+    load(model, source, bgr=spec.published is not None and spec.published.bgr)
     model.first_weights = source
     return model
 
 
-def _find_weights(name: str, wanted: str | Path | None) -> first_weights.Source:
+def find_weights(name: str, weights: str | Path | None = "auto") -> Source:
+    """Finds the first weights that `build` would give a network, and says where they are from.
+
+    Args:
+        name: A name of `MODELS`.
+        weights: As in `build`.
+
+    Returns:
+        Their `note`, `key` (names them by their content) and whether they are `pretrained`.
+    """
     if name not in MODELS:
         raise ValueError(f"Choose a network of {', '.join(MODELS)}. Received: {name!r}")
-    return first_weights.find(name, MODELS[name].published, wanted)
-
-
-def weights_key(name: str, weights: str | Path | None = "auto") -> str:
-    """Names the first weights that `build` would give a network by their content."""
-    return _find_weights(name, weights).key
+    return find(name, MODELS[name].published, weights)
 
 
 def weights_note(model: keras.Model) -> str:
