@@ -1,8 +1,9 @@
 """The commands: `python -m helpers --help`. Whatever is heavy is imported by the command itself."""
 
 import sys
+import warnings
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 try:
     import typer
@@ -11,16 +12,16 @@ except ModuleNotFoundError:  # the libraries are not installed yet: say which, a
 
     sys.exit(looked.tell())
 
-app = typer.Typer(
-    help="Commands around the notebook series.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
+PLAIN: Any = {"add_completion": False, "rich_markup_mode": None, "pretty_exceptions_enable": False}
+app = typer.Typer(help="Commands around the notebook series.", no_args_is_help=True, **PLAIN)
 # What a user can mend: shown as one line. Anything else is a fault of ours and keeps its traceback.
 EXPECTED = (ValueError, OSError, ImportError, MemoryError, FloatingPointError)
 THEIRS = ("tensorflow", "keras", "zipfile", "kagglehub")  # libraries with errors of their own
+INSTALL = "`python -m helpers doctor` says what to install"
+FREE = "memory is full: close what else uses it, or take smaller images or batches"
+RIGHTS = "change its rights, or name another folder (CNMC_WORK for what is made)"
+ADVICE = {"ImportError": INSTALL, "ModuleNotFoundError": INSTALL, "PermissionError": RIGHTS}
+ADVICE |= {"ResourceExhaustedError": FREE, "MemoryError": FREE}
 
 In = Annotated[Path, typer.Argument(metavar="IN", help="Folder of the images.")]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.")]
@@ -32,21 +33,32 @@ Part = Annotated[Literal["training", "preliminary"] | None, typer.Option(help="O
 Threshold = Annotated[float, typer.Option(help="A cell is called ALL above it.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same result.")]
 Number = Annotated[int, typer.Option(help="Images in the end.")]
-Draws = Annotated[int, typer.Option(help="Bootstrap draws of the intervals.")]
-Devices = Annotated[bool, typer.Option("--devices", help="Ask TensorFlow, too: takes seconds.")]
+People = Annotated[tuple[int, int], typer.Option(help="ALL and HEM subjects.")]
+Share = Annotated[float, typer.Option(help="Share of images for training.")]
 Leaks = Annotated[bool, typer.Option("--allow-leaks", help="Accept a split by image, that leaks.")]
 Each = Annotated[bool, typer.Option("--per-class", help="As many of each class: balances them.")]
 
 
 def main() -> None:
     """Runs the command line."""
+    for stream in (sys.stdout, sys.stderr):  # a console that lacks a letter loses no result
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    warnings.showwarning = lambda message, *_, **__: _tell(f"Warning: {_in_one_line(message)}")
     try:
         app()
     except Exception as error:
         if not isinstance(error, EXPECTED) and not type(error).__module__.startswith(THEIRS):
             raise
-        _tell(f"Error: {' '.join(str(error).split()) or type(error).__name__}")
+        advice = ADVICE.get(type(error).__name__, "")
+        told = f"Error: {_in_one_line(error)}"
+        _tell(f"{told}: {advice}" if advice and "Received" not in told else told)
         sys.exit(1)
+
+
+def _in_one_line(said: Warning | Exception) -> str:
+    """Leaves out the traceback that TensorFlow puts into the message of an import that failed."""
+    causes = [line for line in str(said).splitlines() if line.startswith("ImportError: ")]
+    return " ".join((causes[-1] if causes else str(said)).split()) or type(said).__name__
 
 
 def _tell(text: str) -> None:
@@ -55,11 +67,11 @@ def _tell(text: str) -> None:
 
 
 @app.command()
-def doctor(devices: Devices = False) -> None:
-    """Says whether this machine is ready, and what to do where it is not."""
+def doctor() -> None:
+    """Says whether this machine is ready, by trying, and what to do where it is not."""
     from helpers.commands import doctor
 
-    raise typer.Exit(doctor.tell(typer.echo, devices))
+    raise typer.Exit(doctor.tell(typer.echo))
 
 
 @app.command()
@@ -78,16 +90,13 @@ def verify(source: In) -> None:
     from helpers.data import official
 
     report = official.verify(source)
-    typer.echo(str(report))
+    typer.echo(report)
     raise typer.Exit(int(not report.is_published))
 
 
 @app.command()
 def draw(
-    target: Out,
-    subjects: Annotated[tuple[int, int], typer.Option(help="ALL and HEM subjects.")] = (28, 18),
-    images: Number = 1000,
-    seed: Seed = 2019,
+    target: Out, subjects: People = (28, 18), images: Number = 1000, seed: Seed = 2019
 ) -> None:
     """Draws stand-in cells in the layout of C-NMC 2019."""
     from helpers.standin import cohort
@@ -98,12 +107,7 @@ def draw(
 
 @app.command()
 def split(
-    source: In,
-    target: Out,
-    ratio: Annotated[float, typer.Option(help="Share of images for training.")] = 0.8,
-    seed: Seed = 0,
-    by: By = "image",
-    how: How = "copy",
+    source: In, target: Out, ratio: Share = 0.8, seed: Seed = 0, by: By = "image", how: How = "copy"
 ) -> None:
     """Splits the images of every class into the folders `train` and `test`."""
     from helpers.data import split_files
@@ -121,45 +125,43 @@ def train(
     data: Annotated[Path, typer.Argument(help="Folder of C-NMC images, or of a split.")],
     profile: Annotated[str | None, typer.Option(help="smoke, workshop or paper.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Default: the profile's.")] = None,
-    image_size: Annotated[int | None, typer.Option(help="Side in px; default: the same.")] = None,
     allow_leaks: Leaks = False,
     seed: Seed = 1,
 ) -> None:
     """Trains a network as the series does, or loads the run, and says where it lies."""
     from helpers import settings
+    from helpers.commands import card, report
     from helpers.data import cnmc
     from helpers.evaluation import performance
 
     chosen, data = settings.active(profile), cnmc.existing_folder(data)
-    from helpers.training import loop, recipes
-
-    told = {"epochs": epochs, "image_size": image_size, "seed": seed}
+    _tell(report.STARTS)
+    with settings.start_up():
+        from helpers.training import loop, recipes
+    told: Any = {"epochs": epochs, "seed": seed}
     loop.Settings.choose(network, chosen, **told)  # now, not after images were split and drawn
     table = recipes.gather_table(data, chosen, seed, _tell)
     run = recipes.train_recipe(
         network, table, chosen, report=_tell, allow_leaks=allow_leaks, **told
     )
+    known, scores = report.open_run(run.folder), performance.evaluate(run.predictions)
     typer.echo(run.note)
-    typer.echo(f"Test part: {performance.in_words(performance.evaluate(run.predictions))}")
+    typer.echo(f"On its test part, {report.test_note(known)}: {performance.in_words(scores)}")
+    if known.images["drawn"].any():
+        _tell(card.DRAWN)
     typer.echo(f"Network, history, predictions and scores: {run.folder}")
     _tell("Not for diagnosis.")
 
 
 @app.command()
 def evaluate(
-    run: Run,
-    data: In,
-    out: To = None,
-    part: Part = None,
-    threshold: Threshold = 0.5,
-    draws: Draws = 2_000,
-    seed: Seed = 0,
+    run: Run, data: In, out: To = None, part: Part = None, threshold: Threshold = 0.5
 ) -> None:
     """Scores a run of this series on labelled images, and writes a report."""
     from helpers.commands import card, report
     from helpers.evaluation import performance
 
-    scores, what, folder = report.evaluate_run(run, data, out, part, threshold, draws, seed)
+    scores, what, folder = report.evaluate_run(run, data, out, part, threshold)
     typer.echo(what)
     for metric in ("accuracy", "weighted_f1", "sensitivity", "specificity", "roc_auc"):
         typer.echo(performance.in_words(scores, metric))
@@ -188,17 +190,12 @@ def predict(run: Run, data: In, out: To = None, threshold: Threshold = 0.5) -> N
 
 @app.command()
 def augment(
-    source: In,
-    target: Out,
-    total: Number,
-    seed: Seed = 1,
-    per_class: Each = False,
-    how: How = "copy",
+    source: In, target: Out, total: Number, seed: Seed = 1, balance: Each = False, how: How = "copy"
 ) -> None:
     """Copies the `train` folder of a split and adds turned, mirrored cells."""
     from helpers.augment import augmentation
 
-    table = augmentation.augment_folders(source, target, total, seed, per_class=per_class, how=how)
+    table = augmentation.augment_folders(source, target, total, seed, per_class=balance, how=how)
     drawn = table["source"].notna().groupby(table["label"]).sum()
     for label, count in table["label"].value_counts().items():
         typer.echo(f"train      {label:<4} {count:>7,} images, {drawn[label]:,} of them augmented")
@@ -213,10 +210,9 @@ def series(
     from helpers.commands import series
 
     page, results = series.run(profile, only or [], lambda text: typer.echo(text, nl=False))
-    failed = [result.name for result in results if result.status == "failed"]
-    most = max(result.memory for result in results)
+    failed = [result.name for result in results if result.problem]
     typer.echo(f"{len(results) - len(failed)} of {len(results)} notebooks ran to their end.")
-    typer.echo(f"At most {most:.1f} GB of memory, all processes together.")
+    typer.echo(f"At most {max(result.memory for result in results):.1f} GB of memory were used.")
     typer.echo(f"Figures, tables and executed notebooks: {page}")
     if failed:
         _tell(f"Error: these failed: {', '.join(failed)}")

@@ -1,20 +1,23 @@
+import os
 import re
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+import filelock
 import kagglehub
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import tensorflow as tf
 from PIL import Image
-from sealed_run import known_table, make_run
+from sealed_run import known_table, make_run, write_cells
 from typer.testing import CliRunner
 
 from helpers.__main__ import app, main
-from helpers.commands import doctor
+from helpers.commands import card, doctor
 from helpers.data import cnmc, official
 from helpers.training import recipes
 
@@ -104,29 +107,190 @@ class TestErrors:
         assert "CNMC_DATA" in told
 
     @pytest.mark.parametrize(
-        "error", [tf.errors.ResourceExhaustedError(None, None, "no memory\nat all"),
-                  ImportError("no memory at all"), zipfile.BadZipFile("no memory at all")]
+        ("error", "told"),
+        [(tf.errors.ResourceExhaustedError(None, None, "OOM\nat conv"),
+          "OOM at conv: memory is full: close what else uses it"),
+         (MemoryError("8 GB"), "8 GB: memory is full"),
+         (tf.errors.InvalidArgumentError(None, None, "no image"), "no image"),
+         (ImportError("No module named x"), "No module named x: `python -m helpers doctor`"),
+         (ImportError("Traceback\n  File\nImportError: libx.so: none\n\nFailed to load."),
+          "ImportError: libx.so: none: `python -m helpers doctor`"),
+         (PermissionError(13, "Permission denied", "lost+found"),
+          "[Errno 13] Permission denied: 'lost+found': change its rights, or name another"),
+         (PermissionError("Set CNMC_WORK. Received: x"), "Set CNMC_WORK. Received: x\n"),
+         (zipfile.BadZipFile("File is not a zip file"), "File is not a zip file")],
     )  # fmt: skip
-    def test_when_a_library_raises_its_own_error_then_it_is_one_line(self, run, monkeypatch, error):
+    def test_when_a_library_raises_its_own_error_then_it_is_one_line_with_advice(
+        self, run, monkeypatch, error, told
+    ):
         def fail(*_):
             raise error
 
-        monkeypatch.setattr(doctor, "examine", fail)
-        code, _, told = run("doctor")
-        assert (code, told) == (1, "Error: no memory at all\n")
+        monkeypatch.setattr(doctor, "tell", fail)
+        code, _, said = run("doctor")
+        assert (code, said.count("\n")) == (1, 1)
+        assert said.startswith(f"Error: {told}")
+
+    def test_when_we_warn_then_it_is_one_line(self, run, cells, tmp_path):
+        for n, path in enumerate(sorted(cells.rglob("*.bmp"))):
+            path.rename(path.with_name(f"{n}.bmp"))
+        code, _, told = run("split", cells, tmp_path / "out")
+        assert code == 0
+        assert re.match(r"Warning: These are not C-NMC's names.*\n(?!  )", told)
+        assert "UserWarning" not in told
+
+    @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "cp437"])
+    def test_when_the_console_lacks_a_letter_then_the_work_is_told(self, tmp_path, encoding):
+        command = [sys.executable, "-m", "helpers", "verify", tmp_path / "Zellen ü 細胞"]
+        write_cells(command[-1], ("1", "H1"))
+        (command[-1] / "all" / "UID_細_1_1_all.bmp").write_bytes(b"")
+        env = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, capture_output=True, env=env, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (1, b"")
+        assert b"not the whole published set" in done.stdout
+
+    def test_when_tensorflow_ends_the_process_then_a_line_is_left(self, cells, trained, broken):
+        for command in ("predict", "evaluate", "train"):
+            given = ("proposed_cnn",) if command == "train" else (str(trained),)
+            done = broken("os.abort()", command, *given, str(cells))
+            assert done.returncode not in (0, 1)
+            assert "python -m helpers doctor" in done.stderr
+
+    def test_when_tensorflow_cannot_be_imported_then_one_line_says_so(self, cells, trained, broken):
+        fault = "raise ImportError('ImportError: libx.so: none\\nSee below')"
+        done = broken(fault, "predict", str(trained), str(cells))
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1].startswith("Error: ImportError: libx.so: none: `python")
+        assert "Traceback" not in done.stderr
 
     def test_when_the_fault_is_ours_then_it_keeps_its_traceback(self, monkeypatch):
-        monkeypatch.setattr(doctor, "examine", lambda devices: [][0])
+        monkeypatch.setattr(doctor, "tell", lambda say: [][0])
         monkeypatch.setattr(sys, "argv", ["helpers", "doctor"])
         with pytest.raises(IndexError):
             main()
 
 
+@pytest.fixture
+def broken(tmp_path):
+    """Runs a command in a process whose TensorFlow does something else."""
+
+    def call(fault, *args):
+        fake = tmp_path / "fake" / "tensorflow"
+        fake.mkdir(parents=True, exist_ok=True)
+        (fake / "__init__.py").write_text(f"import os\n{fault}\n")
+        paths = os.pathsep.join([str(fake.parent), str(ROOT)])
+        env = {**os.environ, "PYTHONPATH": paths, "CNMC_WORK": str(tmp_path / "work")}
+        command = [sys.executable, "-m", "helpers", *args]
+        return subprocess.run(command, capture_output=True, text=True, env=env, cwd=tmp_path)
+
+    return call
+
+
 class TestDoctor:
+    @pytest.fixture(autouse=True)
+    def quick(self, monkeypatch):
+        """Spares all but one test the seconds that TensorFlow takes to start."""
+        monkeypatch.setattr(doctor, "ASK", "print('1 x CPU')")
+
+    def test_when_tensorflow_starts_then_its_devices_are_told(self, broken, tmp_path):
+        command = [sys.executable, "-m", "helpers", "doctor"]
+        env = {**os.environ, "CNMC_WORK": str(tmp_path), "PYTHONPATH": str(ROOT)}
+        env.pop("CNMC_DATA", None)
+        done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert re.search(r"ok +TensorFlow +\d x .*; \d+ of \d+ cores may be used", done.stdout)
+
+    @pytest.mark.parametrize(
+        ("fault", "found"),
+        [("os.write(2, b'F0000 this needs AVX2\\n'); os.abort()", "F0000 this needs AVX2"),
+         ("os._exit(132)", "exit status 132: no word"),
+         ("raise ImportError('libx.so: none')", "ImportError: libx.so: none")],
+    )  # fmt: skip
+    def test_when_tensorflow_cannot_be_imported_then_doctor_fails(self, broken, fault, found):
+        done = broken(fault, "doctor")
+        assert (done.returncode, done.stderr) == (1, "")
+        assert re.search(rf"fail +TensorFlow +.*{found}\n +Install .*AVX", done.stdout)
+        assert re.search("ok +images", done.stdout)  # the checks behind it are made
+
+    def test_when_there_is_a_gpu_that_tensorflow_does_not_see_then_it_is_told(
+        self, run, monkeypatch
+    ):
+        monkeypatch.setattr(doctor.shutil, "which", lambda name: name)
+        code, out, _ = run("doctor")
+        assert code == 0
+        assert re.search(r"warn +TensorFlow .*does not see the NVIDIA GPU\n.*\[gpu\]", out)
+
+    @pytest.mark.parametrize("files", [("memory.max", "memory.current"),
+                                       ("memory/memory.limit_in_bytes",
+                                        "memory/memory.usage_in_bytes")])  # fmt: skip
+    def test_when_a_container_has_little_memory_then_that_counts(
+        self, run, monkeypatch, tmp_path, files
+    ):
+        (tmp_path / "memory").mkdir()
+        for name, held in zip(files, (2_000_000_000, 500_000_000), strict=True):
+            (tmp_path / name).write_text(f"{held}\n")
+        monkeypatch.setattr(doctor, "CGROUPS", tmp_path)
+        assert re.search(r"warn +memory +1\.5 GB free of 2\.0 GB\n", run("doctor")[1])
+
+    def test_when_a_container_has_no_limit_then_the_machine_counts(
+        self, run, monkeypatch, tmp_path
+    ):
+        (tmp_path / "memory.max").write_text("max\n")
+        (tmp_path / "memory.current").write_text("500000000\n")
+        monkeypatch.setattr(doctor, "CGROUPS", tmp_path)
+        whole = psutil.virtual_memory().total / 1e9
+        assert f"of {whole:.1f} GB" in run("doctor")[1]
+
+    @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux binds processes")
+    def test_when_the_process_is_bound_to_one_core_then_one_counts(self):
+        bind = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})"
+        code = f"{bind}; from helpers import settings; print(settings.processors())"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.stdout == "1\n"
+
+    def test_when_paths_may_not_be_long_then_the_disk_fails(self, run, monkeypatch):
+        monkeypatch.setattr(doctor, "LONG", "folder/" + 300 * "n")
+        assert re.search(r"fail +disk .*\n +Set CNMC_WORK .*short path", run("doctor")[1])
+
+    def test_when_the_disk_has_no_locks_then_it_fails(self, run, monkeypatch):
+        def refuse(*_):
+            raise NotImplementedError("FileSystem does not appear to support flock")
+
+        monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+        code, out, _ = run("doctor")
+        assert code == 1
+        assert re.search(r"fail +locks .*support flock\n +Set CNMC_WORK", out)
+
+    def test_when_an_image_of_any_kind_cannot_be_read_then_it_fails(self, run, monkeypatch, cells):
+        monkeypatch.setenv("CNMC_DATA", str(cells))
+        (cells / "hem" / "UID_H9_1_1_hem.png").write_bytes(b"version https://git-lfs.github.com")
+        code, out, _ = run("doctor")
+        assert code == 1
+        assert re.search(r"fail +images .*UID_H9_1_1_hem.png", out)
+
+    def test_when_a_folder_cannot_be_entered_then_it_is_told(self, run, monkeypatch, cells):
+        def refuse(*_):
+            raise PermissionError(13, "Permission denied", "lost+found")
+
+        monkeypatch.setenv("CNMC_DATA", str(cells))
+        monkeypatch.setattr(cnmc, "list_images", refuse)
+        code, out, _ = run("doctor")
+        assert code == 1
+        assert re.search(r"fail +images .*lost\+found", out)
+
     def test_when_all_is_well_then_every_topic_has_one_line(self, run):
         code, out, told = run("doctor")
         assert (code, told) == (0, "")
-        topics = ["Python", "libraries", "processor", "memory", "disk", "profile", "images"]
+        topics = [
+            "Python",
+            "libraries",
+            "TensorFlow",
+            "memory",
+            "disk",
+            "locks",
+            "profile",
+            "images",
+        ]
         assert all(re.search(rf"^(ok|warn) +{topic} ", out, re.MULTILINE) for topic in topics)
 
     def test_when_the_data_folder_is_missing_then_it_fails_and_says_what_to_do(
@@ -135,7 +299,7 @@ class TestDoctor:
         monkeypatch.setenv("CNMC_DATA", "nowhere")
         code, out, _ = run("doctor")
         assert code == 1
-        assert re.search(r"fail +images +nowhere\n +CNMC_DATA ", out)
+        assert re.search(r"fail +images +CNMC_DATA .*nowhere.*\n +Set CNMC_DATA", out)
 
     def test_when_the_data_folder_is_empty_then_it_says_how_to_fetch(
         self, run, monkeypatch, tmp_path
@@ -149,7 +313,7 @@ class TestDoctor:
         monkeypatch.setenv("CNMC_PROFILE", "huge")
         code, out, _ = run("doctor")
         assert code == 1
-        assert re.search(r"fail +profile +huge\n .*smoke, workshop, paper", out)
+        assert re.search(r"fail +profile .*'huge'\n .*smoke, workshop, paper", out)
 
     def test_when_the_work_folder_cannot_be_made_then_it_fails(self, run, monkeypatch, tmp_path):
         (tmp_path / "file").touch()
@@ -161,9 +325,6 @@ class TestDoctor:
     def test_when_images_are_there_then_they_are_counted(self, run, monkeypatch, cells):
         monkeypatch.setenv("CNMC_DATA", str(cells))
         assert "20 images in" in run("doctor")[1]
-
-    def test_when_formats_are_counted_then_they_are_those_that_are_indexed(self):
-        assert doctor.IMAGE_SUFFIXES == cnmc.SUFFIXES
 
     def test_when_memory_is_short_then_it_warns_but_does_not_fail(self, run, monkeypatch):
         monkeypatch.setattr(doctor, "MEMORY_NEEDED", 1e18)
@@ -271,13 +432,13 @@ class TestEvaluate:
         code, out, told = run("evaluate", trained, cells, "--out", tmp_path / "out")
         assert code == 0
         assert re.search(r"^accuracy 0\.\d+ \(95 % interval over subjects .*; 20 cells", out, re.M)
-        assert out.startswith("images of which none matches one of the run's")
+        assert out.startswith("20 images, none known as the run's")
         assert "Not for diagnosis." in told
         names = {path.name for path in (tmp_path / "out").iterdir()}
         assert names == {"predictions.csv", "metrics.json", "model_card.md", "report.html"}
 
     def test_when_no_folder_is_named_then_each_call_has_its_own(self, run, cells, trained):
-        places = [run("evaluate", trained, cells, "--draws", "20")[1] for _ in range(2)]
+        places = [run("evaluate", trained, cells)[1] for _ in range(2)]
         for number, out in enumerate(places, start=1):
             name = f"{trained.name}-cells-{number}"
             assert str(Path("work", "evaluations", name, "report.html")) in out
@@ -299,6 +460,11 @@ class TestEvaluate:
             code, out, told = run(command, tmp_path / "mine.keras", cells)
             assert (code, out) == (1, "")
             assert re.fullmatch(r"Error: .*Notebook 06.*mine.keras'\n", told)
+
+    def test_when_the_part_is_not_there_then_one_line_says_what_is(self, run, cells, trained):
+        code, out, told = run("evaluate", trained, cells, "--part", "preliminary")
+        assert (code, out) == (1, "")
+        assert re.fullmatch(r"Error: .*preliminary part.*holds 20 training images.*\n", told)
 
     def test_when_the_final_set_is_to_be_scored_then_it_is_a_usage_error(self, run, cells, trained):
         code, _, told = run("evaluate", trained, cells, "--part", "final")
@@ -383,21 +549,24 @@ class TestTrain:
         assert (folder / "model.keras").is_file()
         assert folder.is_relative_to(tmp_path / "work")
         assert "epoch   1 of 1" in told
-        code, out, _ = run("evaluate", folder, cells, "--draws", "20")
+        code, out, _ = run("evaluate", folder, cells)
         assert code == 0
-        assert out.startswith("the images of the run's test part, whose subjects the network had")
+        assert re.match(r"(\d+) of the \1 images of the run's test part, whose subjects the", out)
 
     def test_when_a_leaky_split_is_accepted_then_its_scores_are_called_too_good(
         self, run, cells, tmp_path
     ):
         run("split", cells, tmp_path / "out", "--seed", "1")
         options = ("--profile", "smoke", "--epochs", "1", "--allow-leaks")
-        code, out, _ = run("train", "proposed_cnn", tmp_path / "out", *options)
+        (tmp_path / "out" / "train" / cnmc.MARKER).write_text("{}")
+        code, out, told = run("train", "proposed_cnn", tmp_path / "out", *options)
         assert code == 0
+        assert re.search(r"test part, but subjects are on both sides of its split, so .*F1", out)
+        assert card.DRAWN in told
         folder = re.search(r"scores: (.+)\n", out).group(1)
-        code, out, _ = run("evaluate", folder, cells, "--draws", "20")
+        code, out, _ = run("evaluate", folder, cells)
         assert code == 0
-        assert "both sides of its split: too good" in out
+        assert "both sides of its split, so the score says little about new subjects" in out
 
     def test_when_the_split_leaks_then_it_is_refused(self, run, cells, tmp_path):
         assert run("split", cells, tmp_path / "out", "--seed", "1")[0] == 0

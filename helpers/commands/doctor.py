@@ -1,6 +1,8 @@
-"""Says whether this machine is ready for the series, and what to do where it is not.
+"""Says whether this machine is ready for the series, by trying, and what to do where it is not.
 
-It starts with the standard library alone, so that it can say which libraries are missing.
+It starts with the standard library alone, so that it can say which libraries are missing. Each
+check returns what it found; it raises UserWarning for what is short, another error for what fails,
+and ImportError where it needs a library that is not there.
 """
 
 import os
@@ -9,32 +11,36 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from importlib import metadata, util
+from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from helpers import settings
 
 GB = 1e9
 MEMORY_NEEDED, DISK_NEEDED = 3 * GB, 5 * GB  # a notebook in the workshop profile; all generated
-IMAGE_SUFFIXES = (".bmp", ".png", ".jpg", ".jpeg")
+LONG = f"{'folder' * 10}/{'file' * 15}"  # as long a path as the series writes in the work folder
 PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
+CGROUPS = Path("/sys/fs/cgroup")  # where Linux says what a container may use, in version 2 or 1
+LIMITS = (("memory.max", "memory.current"),
+          ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))  # fmt: skip
+ASK = "from helpers.training import hardware; print(hardware.choose_accelerator().note)"
+TROUBLE = (OSError, ValueError, NotImplementedError, UserWarning)
 
 
-class Finding(NamedTuple):
-    """One thing looked at: `state` is ok, warn or fail; `advice` helps unless it is ok."""
-
-    topic: str
-    state: str
-    found: str
-    advice: str = ""
-
-
-def tell(say: Callable[[str], Any] = print, devices: bool = False) -> int:
-    """Says what `examine` finds, line by line, and returns the exit status."""
-    failed = 0
-    for topic, state, found, advice in examine(devices):
+def tell(say: Callable[[str], Any] = print) -> int:
+    """Says what each check finds, line by line, and returns the exit status."""
+    failed = False
+    for topic, (check, advice) in CHECKS.items():
+        state = "ok"
+        try:
+            found = check()
+        except ImportError:  # which are missing is said under `libraries`
+            continue
+        except TROUBLE as trouble:
+            found, state = str(trouble), "warn" if isinstance(trouble, UserWarning) else "fail"
         say(f"{state:<5} {topic:<11} {found}")
         if state != "ok":
             say(f"{'':17} {advice}")
@@ -42,101 +48,103 @@ def tell(say: Callable[[str], Any] = print, devices: bool = False) -> int:
     return int(failed)
 
 
-def examine(devices: bool = False) -> Iterator[Finding]:
-    """Yields one finding after the other; `devices` asks TensorFlow, too, which takes seconds."""
-    fits = (3, 11) <= sys.version_info[:2] <= (3, 13)
-    advice = "Use Python 3.11, 3.12 or 3.13: TensorFlow has wheels for these."
-    yield Finding("Python", "ok" if fits else "fail", platform.python_version(), advice)
-    yield _libraries()
-    yield Finding("processor", "ok", f"{os.cpu_count()} logical cores")
-    yield _gpu()
-    if util.find_spec("psutil"):
-        yield _memory()
-    yield from (_disk(), _profile(), _images())
-    if devices and util.find_spec("tensorflow"):
-        yield _devices()
+def _python() -> str:
+    if (3, 11) <= sys.version_info[:2] <= (3, 13):
+        return platform.python_version()
+    raise ValueError(platform.python_version())
 
 
-def _libraries() -> Finding:
+def _libraries() -> str:
     """Compares what is installed with what the project says it needs."""
     text = PROJECT.read_text(encoding="utf-8").split("dependencies = [")[1].split("\n]")[0]
     names = re.findall(r'^    "([\w-]+)', text, flags=re.MULTILINE)
-    there = {name: list(metadata.distributions(name=name)) for name in names}
-    missing = ", ".join(name for name, found in there.items() if not found)
+    missing = [name for name in names if not any(metadata.distributions(name=name))]
     if missing:
-        advice = "Install the libraries: pip install -r requirements.txt"
-        return Finding("libraries", "fail", f"not installed: {missing}", advice)
-    versions = ", ".join(f"{name} {there[name][0].version}" for name in ("tensorflow", "keras"))
-    return Finding("libraries", "ok", f"{versions} and the others")
+        raise ValueError(f"not installed: {', '.join(missing)}")
+    return ", ".join(f"{name} {metadata.version(name)}" for name in ("tensorflow", "keras"))
 
 
-def _gpu() -> Finding:
-    names = _nvidia_names()
-    if not names:
-        return Finding("GPU", "ok", "no NVIDIA GPU: smoke and workshop run on the processor")
-    ready = any(library.name.startswith("nvidia-cudnn") for library in metadata.distributions())
-    advice = 'Install the GPU libraries (Linux): pip install -e ".[gpu]"'
-    return Finding("GPU", "ok" if ready else "warn", ", ".join(names), advice)
+def _tensorflow() -> str:
+    """Imports TensorFlow in a process of its own, which it may end, and asks what it sees."""
+    metadata.version("tensorflow")
+    tried = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True)
+    if tried.returncode:
+        lines = tried.stderr.strip().splitlines() or ["no word"]
+        causes = [line for line in lines if re.match(r"\w*Error: ?\S|F\d{4} ", line)] or lines
+        raise ValueError(f"not to be imported, exit status {tried.returncode}: {causes[-1]}")
+    cores = f"{settings.processors()} of {os.cpu_count()} cores may be used"
+    found = f"{tried.stdout.splitlines()[-1]}; {cores}"
+    if "CPU" in found and shutil.which("nvidia-smi"):
+        raise UserWarning(f"{found}; does not see the NVIDIA GPU")
+    return found
 
 
-def _nvidia_names() -> list[str]:
-    """Asks the driver, in well under a second; TensorFlow would take ten."""
-    if not shutil.which("nvidia-smi"):
-        return []
-    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-    try:
-        asked = subprocess.run(command, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return asked.stdout.splitlines() if asked.returncode == 0 else []
-
-
-def _memory() -> Finding:
+def _memory() -> str:
+    """Compares what is free with what is needed, within the limits of a container."""
     import psutil
 
     free, total = psutil.virtual_memory().available, psutil.virtual_memory().total
-    state = "ok" if free >= MEMORY_NEEDED else "warn"
-    advice = f"Close other programs: a notebook needs up to {MEMORY_NEEDED / GB:.0f} GB."
-    return Finding("memory", state, f"{free / GB:.1f} GB free of {total / GB:.1f} GB", advice)
+    for names in LIMITS:
+        try:
+            limit, used = (int((CGROUPS / name).read_text()) for name in names)
+        except (OSError, ValueError):  # no such limit, or none: "max"
+            continue
+        free, total = min(free, limit - used), min(total, limit)
+    found = f"{free / GB:.1f} GB free of {total / GB:.1f} GB"
+    if free < MEMORY_NEEDED:
+        raise UserWarning(found)
+    return found
 
 
-def _disk() -> Finding:
-    try:
-        folder = settings.work_dir()
-    except OSError as error:
-        return Finding("disk", "fail", str(error), "Set CNMC_WORK to a folder you may write to.")
-    free = shutil.disk_usage(folder).free
-    advice = f"Free {DISK_NEEDED / GB:.0f} GB, or set CNMC_WORK to a folder on another disk."
-    state = "ok" if free >= DISK_NEEDED else "warn"
-    return Finding("disk", state, f"{free / GB:.1f} GB free for {folder}", advice)
+def _disk() -> str:
+    """Writes a file with a long path in the work folder."""
+    folder = settings.work_dir()
+    with TemporaryDirectory(dir=folder) as place:
+        Path(place, LONG).parent.mkdir()
+        Path(place, LONG).write_bytes(b"tried")
+    found = f"{shutil.disk_usage(folder).free / GB:.1f} GB free for {folder}"
+    if shutil.disk_usage(folder).free < DISK_NEEDED:
+        raise UserWarning(found)
+    return found
 
 
-def _profile() -> Finding:
-    try:
-        return Finding("profile", "ok", settings.active().name)
-    except ValueError as error:
-        return Finding("profile", "fail", os.environ["CNMC_PROFILE"], str(error))
+def _locks() -> str:
+    from filelock import FileLock
+
+    with TemporaryDirectory(dir=settings.work_dir()) as place, FileLock(Path(place, "lock")):
+        return "work in the work folder"
 
 
-def _images() -> Finding:
-    try:
-        folder = settings.data_dir()
-    except (OSError, ValueError) as error:
-        return Finding("images", "fail", os.environ["CNMC_DATA"], str(error))
+def _profile() -> str:
+    return settings.active().name
+
+
+def _images() -> str:
+    """Counts the images, and reads one of each kind in each folder."""
+    folder = settings.data_dir()
     if folder is None:
-        return Finding("images", "ok", "drawn stand-in cells; set CNMC_DATA for the real ones")
-    found = (Path(name).suffix.lower() for _, _, names in os.walk(folder) for name in names)
-    count = sum(suffix in IMAGE_SUFFIXES for suffix in found)
-    advice = "Name the folder of the C-NMC 2019 images, or: python -m helpers fetch FOLDER"
-    return Finding("images", "ok" if count else "fail", f"{count:,} images in {folder}", advice)
+        return "drawn stand-in cells; set CNMC_DATA for the real ones"
+    from helpers.data import cnmc, image_files
+
+    paths = [Path(path) for path in cnmc.list_images(folder)["path"]]
+    for path in {(path.parent, path.suffix): path for path in paths}.values():
+        image_files.read_image(path)
+    return f"{len(paths):,} images in {folder}"
 
 
-def _devices() -> Finding:
-    import tensorflow as tf
-
-    from helpers.training import hardware
-
-    blind = bool(_nvidia_names()) and not tf.config.list_physical_devices("GPU")
-    advice = 'TensorFlow does not see the GPU. On Linux: pip install -e ".[gpu]"'
-    found = hardware.choose_accelerator().note
-    return Finding("devices", "warn" if blind else "ok", found, advice)
+INSTALL = "Install the libraries: pip install -r requirements.txt"
+MOVE = f"Set CNMC_WORK to a folder of yours with a short path and {DISK_NEEDED / GB:.0f} GB free."
+CHECKS = {
+    "Python": (_python, "Use Python 3.11, 3.12 or 3.13: TensorFlow has wheels for these."),
+    "libraries": (_libraries, INSTALL),
+    "TensorFlow": (
+        _tensorflow,
+        f'{INSTALL}, or for a GPU pip install -e ".[gpu]". It needs a processor with AVX, on '
+        "Windows also Visual C++: https://www.tensorflow.org/install/errors",
+    ),
+    "memory": (_memory, f"Close other programs: a notebook needs {MEMORY_NEEDED / GB:.0f} GB."),
+    "disk": (_disk, MOVE),
+    "locks": (_locks, MOVE),
+    "profile": (_profile, f"Set CNMC_PROFILE to one of {', '.join(settings.PROFILES)}."),
+    "images": (_images, "Set CNMC_DATA to the images, or: python -m helpers fetch FOLDER"),
+}

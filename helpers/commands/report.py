@@ -7,8 +7,9 @@ What is written: predictions, scores, a model card, and a page with the card and
 
 import json
 import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
-from importlib.metadata import version
 from itertools import count
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
@@ -21,17 +22,18 @@ from helpers.commands import card
 from helpers.data import cnmc, duplicates, image_files, official, splits
 from helpers.evaluation import performance
 
-UNSEEN = "the images of the run's test part, whose subjects the network had not seen"
-NEW = "images of which none matches one of the run's, pixel for pixel; "
-OTHERS = NEW + "whether the network has seen their subjects is not known here"
-PRELIMINARY = NEW + "the official preliminary test set, of subjects not in the training set"
-SHARED = NEW + "but {} are of subjects with a name or an image in common with its own: too good"
+UNSEEN = "whose subjects the network had not seen"
+LITTLE = "so the score says little about new subjects"
+SHARED = f"but {{:,}} are of subjects with a name or an image in common with its own, {LITTLE}"
+OTHERS = "whether the network has seen their subjects is not known here"
 ELSEWHERE = (
     "`evaluate` and `predict` take a run of this series, whose record says which images it has "
     "seen. Notebook 06, 'A network from elsewhere', shows how to judge any other. Received: {!r}"
 )
+STARTS = "TensorFlow starts. If it ends here without a word, try: python -m helpers doctor"
 NEARER = {"test": 0, "validation": 1, "train": 2}  # to what a network has learnt from
 DIGESTS = list(duplicates.DIGESTS)
+FILES = ("model.keras", "metrics.json", "images.csv")
 KEPT = ("file", "label", "subject", "linked_subject", "part", "probability", "called", "problem")
 
 
@@ -55,39 +57,31 @@ def open_run(path: str | Path) -> Trained:
     """
     given = Path(path).expanduser()
     if not given.exists():
-        raise FileNotFoundError(
-            f"Expected the folder of a run, or the model.keras in it. Received: {str(path)!r}"
-        )
+        raise FileNotFoundError(f"Expected the folder of a run. Received: {str(path)!r}")
     folder = (given if given.is_dir() else given.parent).resolve()
-    try:
-        manifest = json.loads((folder / runs.MANIFEST).read_text())
-        sealed, task = manifest["files"], manifest["description"]["task"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise ValueError(ELSEWHERE.format(str(path))) from None
-    if given.is_file() and given.name != "model.keras":
+    is_other = given.is_file() and given.name != "model.keras"
+    if is_other or not (folder / runs.MANIFEST).exists():
         raise ValueError(ELSEWHERE.format(str(path)))
-    for name in ("model.keras", "metrics.json", "images.csv"):
-        there = folder / name
-        if not there.is_file() or runs.file_digest(there) != sealed.get(name):
-            raise ValueError(
-                f"A run is judged as its training left it, and this {name} is not the one that "
-                f"{runs.MANIFEST} records: train it again. Received: {str(there)!r}"
-            )
+    try:
+        record = json.loads((folder / runs.MANIFEST).read_text())
+        task, sealed = record["description"]["task"], record["files"]
+        wrong = [name for name in FILES if runs.file_digest(folder / name) != sealed[name]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        wrong = [f"{runs.MANIFEST}, or not all it records: {type(error).__name__}: {error}"]
+    if wrong:
+        raise ValueError(
+            "A run is judged as its training left it: copy it again, whole (from Git LFS with "
+            f"`git lfs pull`), or train again. Received: {folder} with another {wrong[0]}"
+        )
     if task != "Classification":
         raise ValueError(f"Only a classification is scored. Received: the run of a {task.lower()}")
     metrics = json.loads((folder / "metrics.json").read_text())
-    names = dict.fromkeys(["subject", "linked_subject"], str)
-    return Trained(folder, metrics, pd.read_csv(folder / "images.csv", dtype=names))
+    images = pd.read_csv(folder / "images.csv", dtype={"subject": str, "linked_subject": str})
+    return Trained(folder, metrics, images.assign(path=images["sha256"]))
 
 
 def evaluate_run(
-    path: str | Path,
-    data: str | Path,
-    out: Path | None = None,
-    part: str | None = None,
-    threshold: float = 0.5,
-    draws: int = performance.DRAWS,
-    seed: int = 0,
+    path: Path, data: Path, out: Path | None = None, part: str | None = None, threshold: float = 0.5
 ) -> tuple[pd.DataFrame, str, Path]:
     """Scores a run on a folder of labelled images, and writes down all of it.
 
@@ -97,39 +91,33 @@ def evaluate_run(
         out: New folder to write to; by default one under `work_dir()/evaluations`.
         part: "training" or "preliminary"; by default the preliminary set where there is one.
         threshold: A cell is called ALL above it.
-        draws: Bootstrap draws of the intervals.
-        seed: Decides the draws.
 
     Returns:
         The scores, as from `performance.evaluate`; what was scored, in words; and the folder, with
         `predictions.csv`, `metrics.json`, `model_card.md` and `report.html`.
     """
     run = _check(path, threshold, out)
-    cells = _find_cells(data, part)
-    origin = find_origin(cells, run)
-    rows, what = choose_rows(cells, run, origin)
+    cells = _find_cells(data, part, run)
+    rows, what = choose_rows(cells, run)
+    origin = find_origin(cells, rows)
     judged = _judge(run, rows)
-    scores = performance.evaluate(judged, threshold, draws, seed)
+    scores = performance.evaluate(judged, threshold)
     facts = {
         "model SHA-256": runs.file_digest(run.folder / "model.keras"),
         "images": origin,
         "scored on": what,
-        "left out": f"{len(cells) - len(rows):,} of {len(cells):,} images",
+        "left out": f"{len(cells) - len(rows):,} of {len(cells):,} files",
         "threshold": threshold,
-        "draws": f"{draws:,} with the seed {seed}",
         "date": date.today().isoformat(),
-        "versions": f"TensorFlow {version('tensorflow')}, Keras {version('keras')}",
     }
-    name, split = run.metrics["settings"]["model"], run.images.assign(path=run.images["sha256"])
-    told = {"training": run.metrics, "split": split, "threshold": threshold, "facts": facts}
-    text = card.write_card(name, scores, origin, scored_on=what, **told)
+    text = card.write_card(scores, facts, run.metrics, run.images)
+    page = card.write_page(run.metrics["settings"]["model"], text, judged, facts)
     numbers = json.loads(scores.to_json(orient="index", double_precision=15))
     record = json.dumps(facts | {"scores": numbers, "training": run.metrics}, indent=1)
-    page = card.write_page(name, text, judged, origin, threshold)
     folder = _new_folder(out, run, data)
     _write_predictions(folder, judged, threshold)
     for file, body in (("metrics.json", record), ("model_card.md", text), ("report.html", page)):
-        _write_text(folder / file, body)
+        (folder / file).write_text(body, encoding="utf-8")
     return scores, what, folder
 
 
@@ -151,7 +139,8 @@ def predict_images(
     """
     run = _check(path, threshold, out)
     table = cnmc.list_images(data)
-    found = list(image_files.map_files(_examine, table["path"]))
+    with ThreadPoolExecutor(settings.processors()) as pool:
+        found = list(pool.map(_examine, table["path"]))
     table = table.join(pd.DataFrame(found, columns=["sha256", "pixels", "problem"]))
     table["part"] = _match(table, run).map({rank: part for part, rank in NEARER.items()})
     whole = table["problem"] == ""
@@ -171,19 +160,29 @@ def _check(path: str | Path, threshold: float, out: Path | None) -> Trained:
     return open_run(path)
 
 
-def _find_cells(data: str | Path, part: str | None) -> pd.DataFrame:
-    """Lists the labelled images of a folder, each with its digests and linked subject."""
+def _find_cells(data: str | Path, part: str | None, run: Trained) -> pd.DataFrame:
+    """Lists the labelled images of a folder with their digests, and whether they are drawn."""
     there = {place.part for place in cnmc.find_files(data)[0].values()}
     table = cnmc.index(data, part or ("preliminary" if "preliminary" in there else "training"))
     root = cnmc.existing_folder(data)
     table["file"] = [PurePath(os.path.relpath(path, root)).as_posix() for path in table["path"]]
-    return duplicates.link_subjects(image_files.add_digests(table))
+    table = duplicates.link_subjects(image_files.add_digests(table))
+    labels = pd.concat([run.images, table])[["pixels", "label"]].dropna().drop_duplicates()
+    twice = table["pixels"].isin(labels.loc[labels["pixels"].duplicated(), "pixels"])
+    if twice.any():
+        some = ", ".join(table.loc[twice, "file"].head(3))
+        raise ValueError(f"An image has one label, here and in the run. Received: two of {some}")
+    known = run.images.loc[run.images["drawn"], "pixels"].dropna()
+    return table.assign(drawn=table["path"].map(cnmc.is_drawn) | table["pixels"].isin(known))
 
 
-def _examine(data: bytes, path: str) -> tuple[str | None, str | None, str]:
+def _examine(path: str) -> tuple[str | None, str | None, str]:
     """Returns the digests of an image and what is wrong with it, or ""."""
     try:
-        return *image_files.digest(data, path), ""
+        path.encode()  # TensorFlow opens no file whose name is not UTF-8
+        return *image_files.digest(Path(path).read_bytes(), path), ""
+    except (OSError, UnicodeEncodeError) as error:
+        return None, None, str(error)
     except image_files.ImageError as error:
         return None, None, error.problem
 
@@ -196,71 +195,84 @@ def _match(table: pd.DataFrame, run: Trained) -> pd.Series:
     return table[DIGESTS].apply(lambda column: column.map(nearest)).max(axis="columns")
 
 
-def find_origin(table: pd.DataFrame, run: Trained) -> str:
-    """Says where images are from: published ones are known by the digests of their folders."""
-    known = set(run.images.loc[run.images["drawn"], DIGESTS].to_numpy().ravel())
-    drawn = table["path"].map(cnmc.is_drawn) | table[DIGESTS].isin(known).any(axis="columns")
-    if drawn.any():
-        return f"synthetic stand-in cells{', drawn' if drawn.all() else ' among others'}"
-    groups = table.groupby([cnmc.place_of(path).group for path in table["path"]])
-    digests = {name: cnmc.listing_digest(rows) for name, rows in groups}
-    published = {name: digest for name, (_, digest) in official.PUBLISHED.items()}
-    return "C-NMC 2019" if digests.items() <= published.items() else "images of unknown origin"
-
-
-def choose_rows(table: pd.DataFrame, run: Trained, origin: str) -> tuple[pd.DataFrame, str]:
+def choose_rows(table: pd.DataFrame, run: Trained) -> tuple[pd.DataFrame, str]:
     """Chooses the images to score: the run's test part, else those that it does not know.
 
     Args:
         table: Images with their digests, `subject` and `linked_subject`.
         run: As from `open_run`.
-        origin: As from `find_origin`.
 
     Returns:
-        The rows to score, and in words what they are.
+        The rows to score, each image once, and in words what they are.
 
     Raises:
         ValueError: If the network was trained, or its epoch chosen, on all of them.
     """
     near = _match(table, run)
-    if (near == NEARER["test"]).any():
-        return table[near == NEARER["test"]].reset_index(drop=True), _say_of_test(run)
-    rest = table[near.isna()].reset_index(drop=True)
-    if rest.empty:
-        raise ValueError(
-            "A score on images that a network was trained or chosen on says nothing. Received: "
-            f"{len(table):,} images, all of the run's training and validation parts"
-        )
-    people = run.images.loc[run.images["split"].ne("test") & ~run.images["drawn"], "subject"]
-    linked = table.loc[near.notna(), "linked_subject"]
-    shared = rest["subject"].isin(people.dropna()) | rest["linked_subject"].isin(linked)
-    if shared.any():
-        return rest, SHARED.format(f"{shared.sum():,}")
-    official_test = origin == "C-NMC 2019" and rest["fold"].eq("preliminary").all()
-    return rest, PRELIMINARY if official_test else OTHERS
+    table = table.assign(near=near)[~table["pixels"].duplicated() | table["pixels"].isna()]
+    rows = table[table["near"] == NEARER["test"]]
+    if len(rows):
+        test = run.images[run.images["split"] == "test"].drop_duplicates("pixels")
+        people = rows["pixels"].map(test.set_index("pixels")["linked_subject"])
+        rows = rows.assign(linked_subject=people.fillna(rows["linked_subject"]))
+        what = f"{len(rows):,} of the {len(test):,} images of the run's test part, {test_note(run)}"
+        return rows.reset_index(drop=True), what
+    rows = table[table["near"].isna()]
+    if rows.empty:
+        told = "A score on images that a network was trained or chosen on says nothing"
+        raise ValueError(f"{told}. Received: {len(table):,} images, all of them such")
+    learnt = run.images.loc[run.images["split"].ne("test") & ~run.images["drawn"]]
+    names = learnt["linked_subject"].str.split("+").explode()
+    linked = table.loc[table["near"].notna(), "linked_subject"]
+    shared = rows["subject"].isin(names.dropna()) | rows["linked_subject"].isin(linked)
+    why = SHARED.format(shared.sum()) if shared.any() else OTHERS
+    return rows.reset_index(drop=True), f"{len(rows):,} images, none known as the run's; {why}"
 
 
-def _say_of_test(run: Trained) -> str:
+def test_note(run: Trained) -> str:
     """Says what the run's own split makes of its test part."""
-    known = run.images.assign(path=run.images["sha256"])
-    sides = known["split"].where(known["split"] == "test", "train")
-    if len(splits.find_leaks(known.assign(split=sides))):
-        why = "subjects are on both sides of its split"
-    elif run.metrics["settings"]["select_on"] == "test":
-        why = "its epoch was chosen on them"
-    elif known["linked_subject"].isna().any():
-        why = "the subjects of its training are not recorded; scores may be"
-    else:
-        return UNSEEN
-    return f"the images of the run's test part, but {why}: too good"
+    sides = run.images["split"].replace("validation", "train")
+    leaks = splits.find_leaks(run.images.assign(split=sides))
+    faults = {
+        "subjects are on both sides of its split": len(leaks) > 0,
+        "its epoch was chosen on them": run.metrics["settings"]["select_on"] == "test",
+        "some subjects are not recorded": run.images["linked_subject"].isna().any(),
+    }
+    found = [fault for fault, holds in faults.items() if holds]
+    return f"but {' and '.join(found)}, {LITTLE}" if found else UNSEEN
+
+
+def find_origin(cells: pd.DataFrame, rows: pd.DataFrame) -> str:
+    """Says where scored images are from: published ones are known by the digests of their folders.
+
+    Args:
+        cells: All images of the folder, with `drawn`.
+        rows: Those that are scored.
+    """
+    if rows["drawn"].any():
+        return f"synthetic stand-in cells{', drawn' if rows['drawn'].all() else ' among others'}"
+    groups = cells.groupby([cnmc.place_of(path).group for path in cells["path"]])
+    found = {(name, cnmc.listing_digest(group)) for name, group in groups}
+    if not found <= {(name, digest) for name, (_, digest) in official.PUBLISHED.items()}:
+        return "images of unknown origin"
+    is_test = cells["fold"].eq("preliminary").all()
+    return f"C-NMC 2019{', the official preliminary test set' if is_test else ''}"
 
 
 def _judge(run: Trained, table: pd.DataFrame) -> pd.DataFrame:
+    # Said before all is muted: a TensorFlow that crashes while it starts leaves no word itself.
+    print(STARTS, file=sys.stderr, flush=True)
     with settings.start_up():
         import keras
 
         from helpers.training import trainer
-    network = keras.saving.load_model(run.folder / "model.keras", compile=False, safe_mode=True)
+    try:
+        network = keras.saving.load_model(run.folder / "model.keras", compile=False)
+    except Exception as error:  # Keras raises many kinds
+        raise ValueError(
+            f"Keras {keras.__version__} cannot load the network of this run: train it again. "
+            f"Received: {type(error).__name__}: {error}"
+        ) from error
     return trainer.predict(network, table)
 
 
@@ -277,9 +289,5 @@ def _write_predictions(folder: Path, judged: pd.DataFrame, threshold: float) -> 
     called = pd.Series(np.where(judged["probability"] > threshold, "ALL", "HEM"), judged.index)
     table = judged.assign(called=called.where(judged["probability"].notna()))
     table = table[[name for name in KEPT if name in table]]
-    runs.write_atomic(folder / "predictions.csv", lambda path: table.to_csv(path, index=False))
+    table.to_csv(folder / "predictions.csv", index=False, errors="backslashreplace")
     return table
-
-
-def _write_text(path: Path, text: str) -> None:
-    runs.write_atomic(path, lambda partial: partial.write_text(text, encoding="utf-8"))

@@ -10,9 +10,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nbformat
 import psutil
@@ -24,32 +24,23 @@ from nbconvert import HTMLExporter
 from helpers import runs, settings
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
-QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3"}  # else TensorFlow talks through the progress lines
 # What a notebook says comes as messages. With our own streams, a process that a notebook left
 # behind would keep `series | tee log` waiting for its end.
 APART = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>The series</title>
-<style>body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto }
-pre { color: #a40000; white-space: pre-wrap }</style>
-"""
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """What became of a notebook: `ok` or `failed`, the seconds, the most memory in GB, and why."""
 
     name: str
     status: str
     seconds: float
     memory: float
-    problem: str = ""
+    problem: str
 
 
 def run(
-    profile: str,
-    only: Sequence[str] = (),
-    report: Callable[[str], Any] | None = None,
-    notebooks: Path = NOTEBOOKS,
+    profile: str, only: Sequence[str], report: Callable[[str], Any], notebooks: Path = NOTEBOOKS
 ) -> tuple[Path, list[Result]]:
     """Executes the notebooks one after the other; a failing one does not stop those behind it.
 
@@ -67,14 +58,12 @@ def run(
         ValueError: If there is no such profile or notebook.
         FileNotFoundError: If the folder named by `CNMC_DATA` does not exist.
     """
-    report = report or (lambda text: None)
     settings.active(profile)
     settings.data_dir()
-    paths = find_notebooks(notebooks, only)
+    paths, results = find_notebooks(notebooks, only), []
     folder = settings.work_dir() / "series" / profile
     folder.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, _stop)  # as Ctrl+C does: with all that was started
-    results = []
     for number, path in enumerate(paths, start=1):
         report(f"[{number}/{len(paths)}] {path.stem:<24}")
         result = _execute(path, folder, profile)
@@ -82,31 +71,22 @@ def run(
         if result.problem:
             report(f"\n{result.problem}\n\n")
         results.append(result)
-        _write_index(folder, profile, results, find_notebooks(notebooks))
+        _write_index(folder, profile, results)
     return folder / "index.html", results
 
 
 def find_notebooks(folder: Path, only: Sequence[str] = ()) -> list[Path]:
     """Lists the numbered notebooks of a folder in order, without copies such as `02_x-Copy1`.
 
-    Args:
-        folder: Where they are.
-        only: Beginnings of the names to keep; all if empty.
-
-    Returns:
-        Paths of the notebooks.
-
     Raises:
-        ValueError: If a beginning fits no notebook.
+        ValueError: If one of the beginnings in `only` fits no notebook.
     """
     found = sorted(folder.glob("*.ipynb"))
     paths = [path for path in found if re.fullmatch(r"\d\d_\w+", path.stem)]
     unknown = [start for start in only if not any(p.name.startswith(start) for p in paths)]
     if unknown or not paths:
         names = ", ".join(path.stem for path in paths) or "none"
-        raise ValueError(
-            f"There are these notebooks: {names}. Received: {', '.join(unknown) or folder}"
-        )
+        raise ValueError(f"There are these notebooks: {names}. Received: {unknown or folder}")
     return [p for p in paths if not only or p.name.startswith(tuple(only))]
 
 
@@ -117,12 +97,10 @@ def _stop(number: int, frame: Any) -> None:
 def _execute(path: Path, folder: Path, profile: str) -> Result:
     """Executes a notebook in a thread: this one stays free to be interrupted, and measures."""
     problems: list[str] = []
-    worker = threading.Thread(
-        target=lambda: problems.append(_run_cells(path, folder, profile)), daemon=True
-    )
-    began, peak = time.monotonic(), _measure(worker)
-    seconds, problem = time.monotonic() - began, problems[0]
-    return Result(path.stem, "failed" if problem else "ok", seconds, peak, problem)
+    run = partial(_run_cells, path, folder, profile, problems)
+    began, peak = time.monotonic(), _measure(threading.Thread(target=run, daemon=True))
+    status = "failed" if problems else "ok"
+    return Result(path.stem, status, time.monotonic() - began, peak, "".join(problems))
 
 
 def _measure(worker: threading.Thread) -> float:
@@ -134,46 +112,39 @@ def _measure(worker: threading.Thread) -> float:
         while worker.is_alive():
             worker.join(0.5)
             started |= set(this.children(recursive=True)) - before
-            peak = max(peak, sum(_resident(process) for process in (this, *started)))
+            used = 0
+            for process in (this, *started):
+                with suppress(psutil.Error):  # it has ended meanwhile
+                    used += process.memory_info().rss
+            peak = max(peak, used)
     finally:
         for process in started | set(this.children(recursive=True)) - before:
-            with suppress(psutil.Error):  # it has ended already
+            with suppress(psutil.Error):
                 process.kill()
     return peak / 1e9
 
 
-def _resident(process: psutil.Process) -> int:
+def _run_cells(path: Path, folder: Path, profile: str, problems: list[str]) -> None:
+    """Executes a notebook, keeps the copy and its page, and notes what went wrong."""
+    copy, page, cells = folder / path.name, folder / f"{path.stem}.html", []
     try:
-        return process.memory_info().rss
-    except psutil.Error:  # it has ended meanwhile
-        return 0
-
-
-def _run_cells(path: Path, folder: Path, profile: str) -> str:
-    """Executes a notebook, keeps the copy and its page, and returns what went wrong, or ""."""
-    cells: list[Any] = []
-    try:
-        for kind in ("ipynb", "html"):
-            (folder / f"{path.stem}.{kind}").unlink(missing_ok=True)
+        copy.unlink(missing_ok=True)
+        page.unlink(missing_ok=True)
         notebook = nbformat.read(path, as_version=4)
         cells = notebook.cells
-        client = NotebookClient(
-            notebook,
-            timeout=None,
-            startup_timeout=300,
-            km=_own_kernel(),
-            extra_arguments=["--IPKernelApp.log_level=ERROR"],
-            resources={"metadata": {"path": str(path.parent)}},
-        )
-        env = {**QUIET, **os.environ, "CNMC_PROFILE": profile}
+        where = {"metadata": {"path": str(path.parent)}}
+        client = NotebookClient(notebook, startup_timeout=300, km=_own_kernel(), resources=where)
         try:
+            env = {**os.environ, "CNMC_PROFILE": profile}
             client.execute(cleanup_kc=True, env=env, **APART)
         finally:
             atexit.unregister(client._cleanup_kernel)  # left there if no kernel started
-            _write_pages(notebook, folder / path.stem)
+            exporter = HTMLExporter(template_name="classic", exclude_input=True)
+            text, _ = exporter.from_notebook_node(notebook)
+            runs.write_atomic(copy, lambda path: nbformat.write(notebook, path))
+            runs.write_atomic(page, lambda path: path.write_text(text, encoding="utf-8"))
     except Exception as error:  # a damaged file, a kernel that does not start, a cell: this one
-        return _explain(cells, error)
-    return ""
+        problems.append(_explain(cells, error))
 
 
 def _own_kernel() -> AsyncKernelManager:
@@ -190,26 +161,12 @@ def _explain(cells: Sequence[Any], error: Exception) -> str:
     return "\n".join([*source, "", f"  {said.strip()}"])
 
 
-def _write_pages(notebook: Any, stem: Path) -> None:
-    """Writes the executed copy, and a page with its text, figures and tables, without the code."""
-    page, _ = HTMLExporter(template_name="classic", exclude_input=True).from_notebook_node(notebook)
-    runs.write_atomic(stem.with_suffix(".ipynb"), lambda path: nbformat.write(notebook, path))
-    runs.write_atomic(
-        stem.with_suffix(".html"), lambda path: path.write_text(page, encoding="utf-8")
-    )
-
-
-def _write_index(folder: Path, profile: str, results: Sequence[Result], paths: list[Path]) -> None:
-    """Writes the page of links: to what ran now, and to what earlier calls have left."""
-    known = {result.name: result for result in results}
-    items = [f"<h1>The series in the {profile} profile</h1>"]
-    for name in (path.stem for path in paths):
+def _write_index(folder: Path, profile: str, results: Sequence[Result]) -> None:
+    """Writes the page of links to what ran."""
+    items = [f'<meta charset="utf-8"><h1>The series in the {profile} profile</h1>']
+    for name, status, seconds, _, problem in results:
         there = (folder / f"{name}.html").exists()
-        title = f'<a href="{name}.html">{name}</a>' if there else name
-        if name in known:
-            items.append(f"<p>{title}: {known[name].status}, {known[name].seconds:.1f} s</p>")
-            items.append(f"<pre>{html.escape(known[name].problem)}</pre>")
-        elif there:
-            items.append(f"<p>{title}: of an earlier call</p>")
-    text = PAGE + "\n".join(items)
+        link = f'<a href="{name}.html">{name}</a>' if there else name
+        items.append(f"<p>{link}: {status}, {seconds:.1f} s</p><pre>{html.escape(problem)}</pre>")
+    text = "<!doctype html>\n" + "\n".join(items)
     runs.write_atomic(folder / "index.html", lambda path: path.write_text(text, encoding="utf-8"))
