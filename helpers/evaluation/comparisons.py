@@ -73,9 +73,7 @@ def _same_cells(models: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
         raise ValueError(f"A comparison needs two models. Received: {', '.join(models) or 'none'}")
     without = [name for name, table in models.items() if "path" not in table]
     if without:
-        raise ValueError(
-            f"Cells are matched by `path`. Received: no such column for {', '.join(without)}"
-        )
+        raise ValueError(f"Cells are matched by `path`. Received: none for {', '.join(without)}")
     first, lead = next(iter(models.items()))
     aligned, truth = {}, ["label", "linked_subject"]
     for name, table in models.items():

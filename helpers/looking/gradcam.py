@@ -45,9 +45,7 @@ def last_map(model: keras.Model, side: int = 7) -> str:
         if len(stop.output.shape) == 4 and not isinstance(stop.layer, _PASSING)
     }
     if not sides:
-        raise ValueError(
-            f"Grad-CAM needs a convolution all paths share; name a layer. Received: {model.name!r}"
-        )
+        raise ValueError(f"No convolution all paths share; name a layer. Received: {model.name!r}")
     wide = min(side, max(sides.values()))
     return [name for name, found in sides.items() if found >= wide][-1]
 
