@@ -154,7 +154,7 @@ def find_files(root: str | Path) -> tuple[dict[str, Place], list[str]]:
     others = {os.path.dirname(path) for path in places} - ours
     if ours and others:
         named = ", ".join(sorted(others)[:6])
-        warnings.warn(f"Left out, as no part of the data set: {named}", stacklevel=3)
+        warnings.warn(f"Left out, as no part of the data set: {named}", stacklevel=1)
         places = {path: at for path, at in places.items() if os.path.dirname(path) in ours}
     first: dict[tuple[str, str], str] = {}
     for path, place in places.items():
@@ -182,7 +182,7 @@ def _walk(folder: Path, endings: tuple[str, ...]) -> Iterator[str]:
 
 
 def _pass_over(error: OSError) -> None:
-    warnings.warn(f"Passed over, as it cannot be read: {error}", stacklevel=2)
+    warnings.warn(f"Passed over, as it cannot be read: {error}", stacklevel=1)
 
 
 def place_of(path: str) -> Place:

@@ -55,8 +55,9 @@ def write_split(
     kept = kept.assign(path=[_relative(path, root) for path in table["path"]])
     lines = kept.to_csv(index=False, lineterminator="\n")
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in (("split.csv", lines), ("split.json", json.dumps(facts, indent=2) + "\n")):
-        write_atomic(folder / name, lambda path, text=text: path.write_text(text, newline="\n"))
+    write_atomic(folder / "split.csv", lambda path: path.write_text(lines, newline="\n"))
+    text = json.dumps(facts, indent=2) + "\n"
+    write_atomic(folder / "split.json", lambda path: path.write_text(text, newline="\n"))
 
 
 def _relative(path: str, root: Path) -> str:
