@@ -30,12 +30,14 @@ To = Annotated[Path | None, typer.Option(help="New folder; default: a new data/e
 By = Annotated[Literal["image", "subject"], typer.Option(help="By image, the paper's way, leaks.")]
 How = Annotated[Literal["copy", "hardlink", "symlink"], typer.Option(help="How images get there.")]
 Part = Annotated[Literal["training", "preliminary"] | None, typer.Option(help="Of C-NMC 2019.")]
-Threshold = Annotated[float, typer.Option(help="A cell is called ALL above it.")]
+Cut = Annotated[float, typer.Option(help="A cell is called ALL above it.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same result.")]
-Number = Annotated[int, typer.Option(help="Images in the end.")]
+Many = Annotated[int, typer.Option(help="Images in the end.")]
 People = Annotated[tuple[int, int], typer.Option(help="ALL and HEM subjects.")]
 Share = Annotated[float, typer.Option(help="Share of images for training.")]
 Leaks = Annotated[bool, typer.Option("--allow-leaks", help="Accept a split by image, that leaks.")]
+Named = Annotated[str, typer.Argument(help="smoke, workshop or paper.")]
+Some = Annotated[list[str] | None, typer.Argument(help="Such as 01 02; else all.")]
 Each = Annotated[bool, typer.Option("--per-class", help="As many of each class: balances them.")]
 
 
@@ -80,8 +82,7 @@ def fetch(target: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where i
     from helpers.data import official
 
     found = official.fetch(target)
-    typer.echo(official.PROVENANCE)
-    typer.echo(f"The images are in {found}: set CNMC_DATA to that folder.")
+    typer.echo(f"{official.PROVENANCE}\nThe images are in {found}: set CNMC_DATA to that folder.")
 
 
 @app.command()
@@ -95,9 +96,7 @@ def verify(source: In) -> None:
 
 
 @app.command()
-def draw(
-    target: Out, subjects: People = (28, 18), images: Number = 1000, seed: Seed = 2019
-) -> None:
+def draw(target: Out, subjects: People = (28, 18), images: Many = 1000, seed: Seed = 2019) -> None:
     """Draws stand-in cells in the layout of C-NMC 2019."""
     from helpers.standin import cohort
 
@@ -125,7 +124,7 @@ def train(
     data: Annotated[Path, typer.Argument(help="Folder of C-NMC images, or of a split.")],
     profile: Annotated[str | None, typer.Option(help="smoke, workshop or paper.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Default: the profile's.")] = None,
-    allow_leaks: Leaks = False,
+    leaks: Leaks = False,
     seed: Seed = 1,
 ) -> None:
     """Trains a network as the series does, or loads the run, and says where it lies."""
@@ -141,9 +140,7 @@ def train(
     told: Any = {"epochs": epochs, "seed": seed}
     loop.Settings.choose(network, chosen, **told)  # now, not after images were split and drawn
     table = recipes.gather_table(data, chosen, seed, _tell)
-    run = recipes.train_recipe(
-        network, table, chosen, report=_tell, allow_leaks=allow_leaks, **told
-    )
+    run = recipes.train_recipe(network, table, chosen, report=_tell, allow_leaks=leaks, **told)
     known, scores = report.open_run(run.folder), performance.evaluate(run.predictions)
     typer.echo(run.note)
     typer.echo(f"On its test part, {report.test_note(known)}: {performance.in_words(scores)}")
@@ -154,9 +151,7 @@ def train(
 
 
 @app.command()
-def evaluate(
-    run: Run, data: In, out: To = None, part: Part = None, threshold: Threshold = 0.5
-) -> None:
+def evaluate(run: Run, data: In, out: To = None, part: Part = None, threshold: Cut = 0.5) -> None:
     """Scores a run of this series on labelled images, and writes a report."""
     from helpers.commands import card, report
     from helpers.evaluation import performance
@@ -166,12 +161,11 @@ def evaluate(
     for metric in ("accuracy", "weighted_f1", "sensitivity", "specificity", "roc_auc"):
         typer.echo(performance.in_words(scores, metric))
     typer.echo(f"Report, scores, predictions and model card: {folder / 'report.html'}")
-    for line in (*card.doubts(scores), "Not for diagnosis."):
-        _tell(line)
+    _tell("\n".join((*card.doubts(scores), "Not for diagnosis.")))
 
 
 @app.command()
-def predict(run: Run, data: In, out: To = None, threshold: Threshold = 0.5) -> None:
+def predict(run: Run, data: In, out: To = None, threshold: Cut = 0.5) -> None:
     """Lets a run judge images without labels, such as the final test set."""
     from helpers.commands import card, report
 
@@ -183,14 +177,13 @@ def predict(run: Run, data: In, out: To = None, threshold: Threshold = 0.5) -> N
     damaged = judged.loc[judged["problem"] != "", ["file", "problem"]].to_numpy()
     unread = [f"Not judged: {file}: {why}" for file, why in damaged]
     doubts = card.one_sided(called.get("ALL", 0), called.get("HEM", 0))
-    for line in (*unread, *doubts, "Not for diagnosis."):
-        _tell(line)
+    _tell("\n".join((*unread, *doubts, "Not for diagnosis.")))
     raise typer.Exit(int(len(unread) > 0))
 
 
 @app.command()
 def augment(
-    source: In, target: Out, total: Number, seed: Seed = 1, balance: Each = False, how: How = "copy"
+    source: In, target: Out, total: Many, seed: Seed = 1, balance: Each = False, how: How = "copy"
 ) -> None:
     """Copies the `train` folder of a split and adds turned, mirrored cells."""
     from helpers.augment import augmentation
@@ -202,10 +195,7 @@ def augment(
 
 
 @app.command()
-def series(
-    profile: Annotated[str, typer.Argument(help="smoke, workshop or paper.")] = "smoke",
-    only: Annotated[list[str] | None, typer.Argument(help="Such as 01 02; else all.")] = None,
-) -> None:
+def series(profile: Named = "smoke", only: Some = None) -> None:
     """Runs the notebooks in order, and writes a page of each."""
     from helpers.commands import series
 

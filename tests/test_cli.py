@@ -259,7 +259,7 @@ class TestDoctor:
         monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
         code, out, _ = run("doctor")
         assert code == 1
-        assert re.search(r"fail +locks .*support flock\n +Set CNMC_WORK", out)
+        assert re.search(r"fail +disk .*support flock\n +Set CNMC_WORK", out)
 
     def test_when_an_image_of_any_kind_cannot_be_read_then_it_fails(self, run, monkeypatch, cells):
         monkeypatch.setenv("CNMC_DATA", str(cells))
@@ -287,7 +287,6 @@ class TestDoctor:
             "TensorFlow",
             "memory",
             "disk",
-            "locks",
             "profile",
             "images",
         ]

@@ -16,8 +16,7 @@ from helpers.evaluation import metrics, performance
 
 SHOWN = tuple(name for name in metrics.NAMES if name not in metrics.COUNTS)
 DRAWN = "The scored cells are drawn: nothing here says anything about real ones."
-TRAINING = {"note": "run", "weights_note": "first weights", "parameters": "weights"}
-TRAINING |= {"accelerator": "machine", "seconds": "seconds"}
+TRAINING = ("note", "weights_note", "parameters", "accelerator", "seconds")  # of a run's metrics
 FEW, NEARLY_ALL = 20, 0.95
 
 
@@ -28,7 +27,7 @@ def write_card(
 
     Args:
         scores: As from `performance.evaluate`.
-        facts: What the card shall record: where the scored `images` are from, what was `scored on`
+        facts: What the card shall record: where the scored `images` are from, what was `scored_on`
             in words, the `threshold` above which a cell was called ALL, and anything else.
         training: The metrics of the run, as `Run.metrics`.
         split: The images of the run, with their parts.
@@ -36,26 +35,23 @@ def write_card(
     Returns:
         The text.
     """
-    row, origin = scores.iloc[0], facts["images"]
-    known = {label: training[key] for key, label in TRAINING.items() if key in training}
-    limits = [*doubts(scores), *([DRAWN] if "synthetic" in origin else [])]
+    row, known = scores.iloc[0], [key for key in TRAINING if key in training]
+    limits = [*doubts(scores), *([DRAWN] if "synthetic" in facts["images"] else [])]
     return _fill(
         "card.md",
         name=training["settings"]["model"],
-        origin=origin,
         clean=_clean(split),
         parts=_table(_count_parts(split)),
-        training="\n".join(f"- {label}: {_number(value)}" for label, value in known.items()),
-        scored_on=facts["scored on"],
+        training="\n".join(f"- {key.replace('_', ' ')}: {_number(training[key])}" for key in known),
         size=f"{row['cells']:,.0f} cells of {row['subjects']:,.0f} subjects",
-        threshold=f"{facts['threshold']:.3g}",
         results=_table(performance.for_display(scores, SHOWN)),
         limits="\n".join(f"- {limit}" for limit in limits),
-        record="\n".join(f"- {name}: {_number(fact)}" for name, fact in facts.items()),
+        record="\n".join(f"- {key.replace('_', ' ')}: {fact}" for key, fact in facts.items()),
+        **facts,
     )
 
 
-def _fill(file: str, /, **texts: str) -> str:
+def _fill(file: str, **texts: Any) -> str:
     form = Path(__file__).with_name(file).read_text(encoding="utf-8")
     return Template(form).substitute(texts)
 
@@ -70,8 +66,7 @@ def _clean(split: pd.DataFrame) -> str:
 
 def _count_parts(split: pd.DataFrame) -> pd.DataFrame:
     """Counts who is in which part, and how many of the images are known to be drawn."""
-    counts = splits.describe_split(split).rename(columns={"subjects": "linked subjects"})
-    counts = counts[["images", "ALL", "HEM", "linked subjects"]].rename_axis("part")
+    counts = splits.describe_split(split)[["images", "ALL", "HEM", "subjects"]].rename_axis("part")
     if "drawn" in split:
         counts["drawn"] = split.groupby("split")["drawn"].sum()
     return counts.reset_index()

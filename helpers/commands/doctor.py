@@ -27,7 +27,6 @@ CGROUPS = Path("/sys/fs/cgroup")  # where Linux says what a container may use, i
 LIMITS = (("memory.max", "memory.current"),
           ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))  # fmt: skip
 ASK = "from helpers.training import hardware; print(hardware.choose_accelerator().note)"
-TROUBLE = (OSError, ValueError, NotImplementedError, UserWarning)
 
 
 def tell(say: Callable[[str], Any] = print) -> int:
@@ -39,7 +38,7 @@ def tell(say: Callable[[str], Any] = print) -> int:
             found = check()
         except ImportError:  # which are missing is said under `libraries`
             continue
-        except TROUBLE as trouble:
+        except (OSError, ValueError, NotImplementedError, UserWarning) as trouble:
             found, state = str(trouble), "warn" if isinstance(trouble, UserWarning) else "fail"
         say(f"{state:<5} {topic:<11} {found}")
         if state != "ok":
@@ -72,11 +71,10 @@ def _tensorflow() -> str:
         lines = tried.stderr.strip().splitlines() or ["no word"]
         causes = [line for line in lines if re.match(r"\w*Error: ?\S|F\d{4} ", line)] or lines
         raise ValueError(f"not to be imported, exit status {tried.returncode}: {causes[-1]}")
-    cores = f"{settings.processors()} of {os.cpu_count()} cores may be used"
-    found = f"{tried.stdout.splitlines()[-1]}; {cores}"
+    found = tried.stdout.splitlines()[-1]
     if "CPU" in found and shutil.which("nvidia-smi"):
         raise UserWarning(f"{found}; does not see the NVIDIA GPU")
-    return found
+    return f"{found}; {settings.processors()} of {os.cpu_count()} cores may be used"
 
 
 def _memory() -> str:
@@ -90,29 +88,25 @@ def _memory() -> str:
         except (OSError, ValueError):  # no such limit, or none: "max"
             continue
         free, total = min(free, limit - used), min(total, limit)
-    found = f"{free / GB:.1f} GB free of {total / GB:.1f} GB"
-    if free < MEMORY_NEEDED:
-        raise UserWarning(found)
-    return found
+    return _enough(free, MEMORY_NEEDED, f"of {total / GB:.1f} GB")
 
 
 def _disk() -> str:
-    """Writes a file with a long path in the work folder."""
-    folder = settings.work_dir()
-    with TemporaryDirectory(dir=folder) as place:
-        Path(place, LONG).parent.mkdir()
-        Path(place, LONG).write_bytes(b"tried")
-    found = f"{shutil.disk_usage(folder).free / GB:.1f} GB free for {folder}"
-    if shutil.disk_usage(folder).free < DISK_NEEDED:
-        raise UserWarning(found)
-    return found
-
-
-def _locks() -> str:
+    """Takes a lock and writes a file with a long path in the work folder."""
     from filelock import FileLock
 
-    with TemporaryDirectory(dir=settings.work_dir()) as place, FileLock(Path(place, "lock")):
-        return "work in the work folder"
+    folder = settings.work_dir()
+    with TemporaryDirectory(dir=folder) as place, FileLock(Path(place, "lock")):
+        Path(place, LONG).parent.mkdir()
+        Path(place, LONG).write_bytes(b"tried")
+    return _enough(shutil.disk_usage(folder).free, DISK_NEEDED, f"for {folder}")
+
+
+def _enough(free: float, needed: float, where: str) -> str:
+    found = f"{free / GB:.1f} GB free {where}"
+    if free < needed:
+        raise UserWarning(found)
+    return found
 
 
 def _profile() -> str:
@@ -134,17 +128,13 @@ def _images() -> str:
 
 INSTALL = "Install the libraries: pip install -r requirements.txt"
 MOVE = f"Set CNMC_WORK to a folder of yours with a short path and {DISK_NEEDED / GB:.0f} GB free."
+NEEDS = "It needs AVX, on Windows also Visual C++: https://www.tensorflow.org/install/errors"
 CHECKS = {
     "Python": (_python, "Use Python 3.11, 3.12 or 3.13: TensorFlow has wheels for these."),
     "libraries": (_libraries, INSTALL),
-    "TensorFlow": (
-        _tensorflow,
-        f'{INSTALL}, or for a GPU pip install -e ".[gpu]". It needs a processor with AVX, on '
-        "Windows also Visual C++: https://www.tensorflow.org/install/errors",
-    ),
+    "TensorFlow": (_tensorflow, f'{INSTALL}; for a GPU, pip install -e ".[gpu]". {NEEDS}'),
     "memory": (_memory, f"Close other programs: a notebook needs {MEMORY_NEEDED / GB:.0f} GB."),
     "disk": (_disk, MOVE),
-    "locks": (_locks, MOVE),
     "profile": (_profile, f"Set CNMC_PROFILE to one of {', '.join(settings.PROFILES)}."),
     "images": (_images, "Set CNMC_DATA to the images, or: python -m helpers fetch FOLDER"),
 }

@@ -6,12 +6,11 @@ What is written: predictions, scores, a model card, and a page with the card and
 """
 
 import json
-import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from itertools import count
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,10 +68,10 @@ def open_run(path: str | Path) -> Trained:
     except (OSError, ValueError, KeyError, TypeError) as error:
         wrong = [f"{runs.MANIFEST}, or not all it records: {type(error).__name__}: {error}"]
     if wrong:
-        raise ValueError(
-            "A run is judged as its training left it: copy it again, whole (from Git LFS with "
-            f"`git lfs pull`), or train again. Received: {folder} with another {wrong[0]}"
+        told = (
+            "A run is judged as its training left it: copy it whole (`git lfs pull`), or train it"
         )
+        raise ValueError(f"{told}. Received: {folder} with another {wrong[0]}")
     if task != "Classification":
         raise ValueError(f"Only a classification is scored. Received: the run of a {task.lower()}")
     metrics = json.loads((folder / "metrics.json").read_text())
@@ -99,14 +98,13 @@ def evaluate_run(
     run = _check(path, threshold, out)
     cells = _find_cells(data, part, run)
     rows, what = choose_rows(cells, run)
-    origin = find_origin(cells, rows)
     judged = _judge(run, rows)
     scores = performance.evaluate(judged, threshold)
     facts = {
-        "model SHA-256": runs.file_digest(run.folder / "model.keras"),
-        "images": origin,
-        "scored on": what,
-        "left out": f"{len(cells) - len(rows):,} of {len(cells):,} files",
+        "model_sha256": runs.file_digest(run.folder / "model.keras"),
+        "images": find_origin(cells, rows),
+        "scored_on": what,
+        "left_out": f"{len(cells) - len(rows):,} of {len(cells):,} files",
         "threshold": threshold,
         "date": date.today().isoformat(),
     }
@@ -165,7 +163,7 @@ def _find_cells(data: str | Path, part: str | None, run: Trained) -> pd.DataFram
     there = {place.part for place in cnmc.find_files(data)[0].values()}
     table = cnmc.index(data, part or ("preliminary" if "preliminary" in there else "training"))
     root = cnmc.existing_folder(data)
-    table["file"] = [PurePath(os.path.relpath(path, root)).as_posix() for path in table["path"]]
+    table["file"] = [Path(path).relative_to(root).as_posix() for path in table["path"]]
     table = duplicates.link_subjects(image_files.add_digests(table))
     labels = pd.concat([run.images, table])[["pixels", "label"]].dropna().drop_duplicates()
     twice = table["pixels"].isin(labels.loc[labels["pixels"].duplicated(), "pixels"])
@@ -269,18 +267,17 @@ def _judge(run: Trained, table: pd.DataFrame) -> pd.DataFrame:
     try:
         network = keras.saving.load_model(run.folder / "model.keras", compile=False)
     except Exception as error:  # Keras raises many kinds
+        why = f"Keras {keras.__version__} says {type(error).__name__}: {error}"
         raise ValueError(
-            f"Keras {keras.__version__} cannot load the network of this run: train it again. "
-            f"Received: {type(error).__name__}: {error}"
+            f"The network cannot be loaded: train it again. Received: {why}"
         ) from error
     return trainer.predict(network, table)
 
 
 def _new_folder(out: Path | None, run: Trained, data: str | Path) -> Path:
     """Makes the folder of this evaluation: never that of another."""
-    name = f"{run.folder.name}-{Path(data).resolve().name}"
-    numbered = (settings.work_dir() / "evaluations" / f"{name}-{number}" for number in count(1))
-    folder = out or next(folder for folder in numbered if not folder.exists())
+    stem = settings.work_dir() / "evaluations" / f"{run.folder.name}-{Path(data).resolve().name}-"
+    folder = out or next(p for n in count(1) if not (p := Path(f"{stem}{n}")).exists())
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -63,7 +63,7 @@ def run(
     paths, results = find_notebooks(notebooks, only), []
     folder = settings.work_dir() / "series" / profile
     folder.mkdir(parents=True, exist_ok=True)
-    signal.signal(signal.SIGTERM, _stop)  # as Ctrl+C does: with all that was started
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends all, as Ctrl+C does
     for number, path in enumerate(paths, start=1):
         report(f"[{number}/{len(paths)}] {path.stem:<24}")
         result = _execute(path, folder, profile)
@@ -81,17 +81,12 @@ def find_notebooks(folder: Path, only: Sequence[str] = ()) -> list[Path]:
     Raises:
         ValueError: If one of the beginnings in `only` fits no notebook.
     """
-    found = sorted(folder.glob("*.ipynb"))
-    paths = [path for path in found if re.fullmatch(r"\d\d_\w+", path.stem)]
+    paths = [p for p in sorted(folder.glob("*.ipynb")) if re.fullmatch(r"\d\d_\w+", p.stem)]
     unknown = [start for start in only if not any(p.name.startswith(start) for p in paths)]
     if unknown or not paths:
         names = ", ".join(path.stem for path in paths) or "none"
         raise ValueError(f"There are these notebooks: {names}. Received: {unknown or folder}")
     return [p for p in paths if not only or p.name.startswith(tuple(only))]
-
-
-def _stop(number: int, frame: Any) -> None:
-    raise SystemExit(128 + number)
 
 
 def _execute(path: Path, folder: Path, profile: str) -> Result:
@@ -135,8 +130,7 @@ def _run_cells(path: Path, folder: Path, profile: str, problems: list[str]) -> N
         where = {"metadata": {"path": str(path.parent)}}
         client = NotebookClient(notebook, startup_timeout=300, km=_own_kernel(), resources=where)
         try:
-            env = {**os.environ, "CNMC_PROFILE": profile}
-            client.execute(cleanup_kc=True, env=env, **APART)
+            client.execute(cleanup_kc=True, env={**os.environ, "CNMC_PROFILE": profile}, **APART)
         finally:
             atexit.unregister(client._cleanup_kernel)  # left there if no kernel started
             exporter = HTMLExporter(template_name="classic", exclude_input=True)
