@@ -2,7 +2,6 @@
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -26,24 +25,11 @@ def table() -> pd.DataFrame:
     return table.assign(linked_subject=table["subject"], split=sides)
 
 
-def test_when_cells_are_shown_then_all_are_and_the_answers_can_be_kept_back(table):
-    images = [np.full((9, 9, 3), value, np.uint8) for value in range(1, 6)]
-    shown, hidden = (dataset.cell_grid(images, table, "t", ORIGIN, reveal=r) for r in (True, False))
-    assert [ax.images[0].get_array()[0, 0, 0] for ax in shown.axes] == [1, 2, 3, 4, 5]
-    assert shown.axes[3].get_title() == "HEM · subject H1"
-    assert [ax.get_title() for ax in hidden.axes] == ["1", "2", "3", "4", "5"]
-
-
 def test_when_subjects_are_counted_then_bars_are_their_sizes(table):
     fig = dataset.subject_sizes(table, ORIGIN)
     heights = [[bar.get_height() for bar in ax.patches] for ax in fig.axes]
     assert heights == [[2, 1], [2]]
     assert mpl.colors.to_hex(fig.axes[1].patches[0].get_facecolor()) == CLASS_COLOURS["HEM"].lower()
-
-
-def test_when_area_is_drawn_then_the_legend_has_the_sample_sizes(table):
-    fig = dataset.area_by_class(table, np.arange(5) * 1000.0, ORIGIN)
-    assert [t.get_text() for t in fig.axes[0].get_legend().texts] == ["ALL (n=3)", "HEM (n=2)"]
 
 
 def test_when_a_subject_is_on_two_sides_then_its_bar_and_the_title_say_so(table):

@@ -48,21 +48,6 @@ def test_when_walks_start_apart_then_all_starts_are_in_view():
     assert fig.axes[0].get_xlim() == fig.axes[1].get_xlim()
 
 
-def test_when_curves_repeat_then_the_line_is_their_median():
-    y = np.array([[1.0, 2], [3, 4], [8, 9]])
-    fig = foundations.spread({"a": (np.arange(2), y)}, "t", ORIGIN, xlabel="x", ylabel="y")
-    assert fig.axes[0].lines[0].get_ydata().tolist() == [3, 4]
-    assert fig.axes[0].get_legend() is None
-
-
-def test_when_a_name_misses_in_a_panel_then_it_keeps_its_colour_in_the_other():
-    curve = (np.arange(2), np.arange(2))
-    fig = foundations.lines(
-        {"p": {"a": curve, "b": curve}, "q": {"b": curve}}, "t", ORIGIN, "x", "y"
-    )
-    assert fig.axes[1].lines[0].get_color() == fig.axes[0].lines[1].get_color()
-
-
 def test_when_a_picture_is_signed_then_zero_is_in_the_middle_of_the_colours():
     fig = foundations.maps({"signed": np.array([[-1.0, 3]]), "grey": np.ones((2, 2))}, "t", ORIGIN)
     assert fig.axes[0].images[0].get_clim() == (-3, 3)

@@ -44,15 +44,6 @@ def test_when_there_are_one_or_many_channels_then_the_title_says_how_many(shape,
     assert f"{drawn} of {shape[-1]} channels" in fig.get_suptitle()
 
 
-def test_when_filters_are_drawn_then_zero_is_grey():
-    filters = np.zeros((3, 3, 3, 2))
-    filters[0, 0, 0, 1] = -4.0
-    fig = layers.filter_grid(filters, ORIGIN)
-    first, second = (np.asarray(ax.images[0].get_array()) for ax in pictures(fig))
-    assert (first == 127).all()  # the middle of 0 to 255
-    assert second[0, 0].tolist() == [0, 127, 127]
-
-
 def test_when_silence_is_drawn_then_each_subject_is_a_point_and_each_network_a_line():
     rows = [(n, s, d, 0.1 * d) for n in ("trained", "untrained") for s in "abc" for d in (1, 2)]
     zeros = pd.DataFrame(rows, columns=["network", "subject", "depth", "zeros"])
@@ -74,13 +65,6 @@ def test_when_attention_is_drawn_then_bars_are_the_means_over_subjects():
     fig = layers.attention_bars(shares, ORIGIN)
     heights = [bar.get_height() for bar in fig.axes[0].patches if bar.get_height() > 0]
     assert heights == [2.0, 2.0, 2.0]
-
-
-def test_when_the_check_is_drawn_then_the_line_is_the_median():
-    table = pd.DataFrame({"image": [0, 1, 2] * 2, "shuffled": [0] * 3 + [4] * 3})
-    table["similarity"] = [1, 1, 1, 0.1, 0.2, 0.9]
-    line = layers.sanity_curve(table, ORIGIN).axes[0].lines[0]
-    assert line.get_ydata().tolist() == [1.0, 0.2]
 
 
 def test_when_a_journey_is_drawn_then_every_stop_says_how_much_is_at_zero():

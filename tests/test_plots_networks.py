@@ -90,9 +90,3 @@ def test_when_only_one_rate_was_tried_then_both_panels_have_it_in_view():
     fig = networks.rate_comparison(one, "drawn")
     fig.canvas.draw()
     assert [0 < ax.get_xlim()[0] < 2e-4 < ax.get_xlim()[1] < 1e-3 for ax in fig.axes] == [True] * 2
-
-
-def test_when_parts_choose_the_epoch_then_each_has_a_line_at_its_own_choice(history):
-    said = _texts(networks.epoch_choice(history, {"val": 2, "test": 3}, "drawn"))
-    assert "chosen by the validation part: 2" in said
-    assert "chosen by the test part: 3" in said

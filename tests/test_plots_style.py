@@ -43,7 +43,7 @@ def test_when_rows_have_names_then_titles_stand_over_the_first_one_only():
 
 
 def test_when_panels_do_not_fill_the_grid_then_the_rest_stays_empty():
-    _, axes = plots.panel_grid(3, "Three", ORIGIN, columns=2, side=(2, 2))
+    _, axes = style.panel_grid(3, "Three", ORIGIN, columns=2, side=(2, 2))
     assert [ax.axison for ax in axes.flat] == [True, True, True, False]
 
 
@@ -51,7 +51,7 @@ def test_when_names_repeat_then_rows_share_a_line_and_kinds_have_their_looks():
     rows = pd.DataFrame([("a", "x", 1.0), ("b", "x", 2.0), ("a", "y", 3.0)])
     rows.columns = ["name", "kind", "value"]
     _, ax = plots.new_figure("Rows", ORIGIN)
-    plots.interval_rows(ax, rows, {"x": {"color": "red"}, "y": {"color": "blue"}})
+    style.interval_rows(ax, rows, {"x": {"color": "red"}, "y": {"color": "blue"}})
     places = [dots.get_offsets().tolist() for dots in ax.collections]
     assert places == [[[1, 0], [2, 1]], [[3, 0]]]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
@@ -61,8 +61,21 @@ def test_when_an_interval_is_unknown_then_its_dot_is_drawn_all_the_same():
     rows = pd.DataFrame({"name": ["a", "b"], "kind": "x", "value": [1.0, 2.0]})
     rows = rows.assign(low=[0.5, np.nan], high=[1.5, np.nan])
     fig, ax = plots.new_figure("Rows", ORIGIN)
-    plots.interval_rows(ax, rows, {"x": {"color": "red"}}, shift=0.25)
+    style.interval_rows(ax, rows, {"x": {"color": "red"}}, shift=0.25)
     fig.canvas.draw()
     bars, dots = ax.collections
     assert bars.get_segments()[0].tolist() == [[0.5, 0.25], [1.5, 0.25]]
     assert dots.get_offsets()[:, 1].tolist() == [0.25, 1.25]
+
+
+def test_when_curves_repeat_then_the_line_is_their_median():
+    y = np.array([[1.0, 2], [3, 4], [8, 9]])
+    fig = plots.lines({"": {"a": (np.arange(2), y)}}, "t", ORIGIN, "x", "y")
+    assert fig.axes[0].lines[0].get_ydata().tolist() == [3, 4]
+    assert fig.axes[0].get_legend() is None
+
+
+def test_when_a_name_misses_in_a_panel_then_it_keeps_its_colour_in_the_other():
+    curve = (np.arange(2), np.arange(2))
+    fig = plots.lines({"p": {"a": curve, "b": curve}, "q": {"b": curve}}, "t", ORIGIN, "x", "y")
+    assert fig.axes[1].lines[0].get_color() == fig.axes[0].lines[1].get_color()

@@ -266,7 +266,9 @@ def augment_folders(
         how: How originals get there: `copy`, `hardlink` or `symlink`.
 
     Returns:
-        The training images of the new folder, as from `read_folder`.
+        A table of the training images of the new folder, as from `cnmc.index`, with `split`
+        "train", and `source`: for a copy the path of the image it was drawn from, missing for an
+        original.
 
     Raises:
         FileNotFoundError: If there is no split.
@@ -296,12 +298,12 @@ def augment_folders(
             (whole / cnmc.MARKER).write_text("{}\n")
         train = found.assign(path=f"{whole}" + found["path"].str.removeprefix(f"{source}"))
         drawn = augment(train, whole / "train", total, seed, per_class=per_class)
-        table = pd.concat([train, drawn])[[*train.columns, "source"]]
+        table = pd.concat([train, drawn], ignore_index=True)[[*train.columns, "source"]]
         relative = table[["path", "source"]].map(
             lambda path: Path(path).relative_to(whole).as_posix(), na_action="ignore"
         )
         table.assign(**relative).to_csv(whole / "train.csv", index=False)
-    return read_folder(target)
+    return table.assign(**relative.map(lambda path: f"{target}/{path}", na_action="ignore"))
 
 
 def _copy_tree(source: Path, target: Path, how: str) -> None:
@@ -309,19 +311,3 @@ def _copy_tree(source: Path, target: Path, how: str) -> None:
         shutil.copytree(source, target, copy_function=COPIERS[how])
     except shutil.Error as error:  # it lists every file
         raise OSError(f"{how} failed; try another way. Received: {error.args[0][0][2]}") from error
-
-
-def read_folder(folder: Path | str) -> pd.DataFrame:
-    """Reads which training images a folder from `augment_folders` holds.
-
-    Args:
-        folder: The folder, with `train.csv` in it.
-
-    Returns:
-        A table as from `cnmc.index`, with `split` "train", and `source`: for a copy the path of the
-        image it was drawn from, missing for an original.
-    """
-    folder = Path(folder).resolve()
-    table = pd.read_csv(folder / "train.csv", dtype={"subject": str, "fold": str, "source": str})
-    absolute = {name: f"{folder}/" + table[name] for name in ("path", "source")}
-    return table.assign(**absolute).fillna({"fold": ""})

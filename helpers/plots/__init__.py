@@ -4,6 +4,6 @@
 `augment` (02), `networks` (03, 04), `layers` (05), `scores` (06, report), `beyond` (07).
 """
 
-from helpers.plots.style import image_grid, interval_rows, new_figure, panel_grid, show, show_table
+from helpers.plots.style import image_grid, lines, new_figure, show, show_table
 
-__all__ = ["image_grid", "interval_rows", "new_figure", "panel_grid", "show", "show_table"]
+__all__ = ["image_grid", "lines", "new_figure", "show", "show_table"]

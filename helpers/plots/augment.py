@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from helpers.plots import image_grid, new_figure
-from helpers.plots.style import BESIDE, CLASS_COLOURS, LINES, NEUTRAL, PALETTE, brighten
+from helpers.plots import style
+from helpers.plots.style import BESIDE, CLASS_COLOURS, NEUTRAL, PALETTE, image_grid, new_figure
 
 LOST = {"nucleus": "#F0E442", "debris": "#56B4E9"}
 Images = Sequence[np.ndarray]
@@ -34,7 +35,7 @@ def crop_squares(
     for ax, image in zip(axes.flat, images, strict=True):
         for number, side in enumerate(sides):
             corner = (len(image) - side) / 2
-            ax.add_patch(_square(corner, side, linestyle=LINES[number % 4]))
+            ax.add_patch(_square(corner, side, linestyle=style.LINES[number % 4]))
             ax.text(corner + 4, corner + 6, f"{side}", color="white", fontsize=7, va="top")
     return fig
 
@@ -45,30 +46,34 @@ def _square(corner: float, side: float, **look) -> Rectangle:
     return Rectangle((start, start), side, side, edgecolor="white", facecolor="none", **look)
 
 
-def crop_cuts(summary: pd.DataFrame, origin: str, *, chosen: int = 400) -> Figure:
+def crop_cuts(summary: pd.DataFrame, origin: str) -> Figure:
     """Draws how many images each crop cuts, and what of them.
 
     Args:
         summary: As from `crop.summarise`.
         origin: Where the data came from.
-        chosen: The paper's crop in px, marked.
 
     Returns:
         The figure.
     """
     images = int(summary["images"].max())
     fig, ax = new_figure(f"What a crop cuts, of {images:,} images", origin, size=(8.5, 3.8))
-    kinds = {"cut": "anything", "nucleus if turned": "nucleus, if turned first"}
-    for number, (column, text) in enumerate((kinds | {"nucleus": "nucleus"}).items()):
+    texts = {"cut": "anything", "nucleus if turned": "nucleus, if turned first", "nucleus": None}
+    for number, (column, text) in enumerate(texts.items()):
         share = 100 * summary[column] / summary["images"]
-        look = {"color": PALETTE[number], "marker": "os^"[number], "linestyle": LINES[number]}
-        ax.plot(summary.index, share, label=text, **look)
-    ax.axvline(chosen, color="black", linewidth=1)
-    ax.annotate("paper", (chosen, 1), xycoords=("data", "axes fraction"), fontsize=9, va="bottom")
+        look = style.dots(number) | style.dash(number)
+        ax.plot(summary.index, share, label=text or column, **look)
+    _mark(ax, 400, "paper")
     ax.set(xlabel="side of the crop [px]", ylabel="images that lose some [%]", xlim=(250, 450))
     ax.set_ylim(bottom=-1)
     ax.legend(title="lost", fontsize=9)
     return fig
+
+
+def _mark(ax: Axes, place: float, text: str, line: str = "-") -> None:
+    """Draws a vertical line with a text at its top."""
+    ax.axvline(place, color="black", linestyle=line, linewidth=1)
+    ax.annotate(text, (place, 1), xycoords=("data", "axes fraction"), fontsize=9, va="bottom")
 
 
 def cut_cells(
@@ -87,7 +92,7 @@ def cut_cells(
         The figure.
     """
     edge = (len(images[0]) - side) // 2
-    shown = [brighten(image) for image in images]
+    shown = [style.brighten(image) for image in images]
     for image, masks in zip(shown, parts, strict=True):
         for colour, mask in zip(LOST.values(), masks, strict=True):
             lost = mask.copy()
@@ -119,9 +124,8 @@ def asked_and_done(done: pd.DataFrame, tries: int, origin: str) -> Figure:
     for number, (way, rows) in enumerate(done.groupby("way", sort=False)):
         off = 100 * rows[["done", "low", "high"]].sub(rows["asked"], axis="index")
         reach = [off["done"] - off["low"], off["high"] - off["done"]]
-        look = {"color": PALETTE[number], "marker": "os"[number], "linestyle": "none"}
-        place = rows["asked"] + (0.006, -0.006)[number]
-        ax.errorbar(place, off["done"], yerr=reach, capsize=3, label=way, **look)
+        place, look = rows["asked"] + (0.006, -0.006)[number], style.dots(number)
+        ax.errorbar(place, off["done"], reach, capsize=3, label=way, linestyle="none", **look)
     ax.axhline(0, color=NEUTRAL, linewidth=1)
     ax.set(xlabel="probability asked for", ylabel="done - asked [percentage points]")
     ax.legend(**BESIDE)
@@ -139,19 +143,16 @@ def growth(grown: pd.DataFrame, class_ratio: float, origin: str) -> Figure:
     Returns:
         The figure, with one line of dots per operation.
     """
-    groups = {name: rows["growth"] for name, rows in grown.groupby("operation", sort=False)}
+    kinds, names = pd.factorize(grown["operation"])
     title = "How an operation changes the size of a nucleus"
-    fig, ax = new_figure(title, origin, size=(9, 1 + 0.8 * len(groups)))
-    rng = np.random.default_rng(0)
-    for line, values in enumerate(groups.values()):
-        height = line + rng.uniform(-0.25, 0.25, len(values))
-        ax.scatter(values, height, s=9, alpha=0.5, color=PALETTE[line % 7], linewidths=0)
-    ax.axvline(class_ratio, color="black", linestyle="--", linewidth=1)
-    text = f" ALL / HEM: {class_ratio:.2f}"
-    ax.annotate(text, (class_ratio, 1), xycoords=("data", "axes fraction"), fontsize=9, va="bottom")
-    labels = [f"{name}\n(n={len(values):,})" for name, values in groups.items()]
-    ax.set_yticks(range(len(groups)), labels, fontsize=9)
-    ax.set(xlabel="diameter after / before", ylim=(len(groups) - 0.5, -0.5))
+    fig, ax = new_figure(title, origin, size=(9, 1 + 0.8 * len(names)))
+    heights = kinds + np.random.default_rng(0).uniform(-0.25, 0.25, len(kinds))
+    colours = [PALETTE[kind % 7] for kind in kinds]
+    ax.scatter(grown["growth"], heights, s=9, alpha=0.5, color=colours, linewidths=0)
+    _mark(ax, class_ratio, f" ALL / HEM: {class_ratio:.2f}", line="--")
+    counts = zip(names, np.bincount(kinds), strict=True)
+    ax.set_yticks(range(len(names)), [f"{name}\n(n={n:,})" for name, n in counts], fontsize=9)
+    ax.set(xlabel="diameter after / before", ylim=(len(names) - 0.5, -0.5))
     return fig
 
 
@@ -171,11 +172,9 @@ def balance(counts: pd.DataFrame, origin: str) -> Figure:
     counts = counts.reindex(index=keys, columns=["original", "augmented"], fill_value=0)
     place = np.arange(len(keys)) + np.arange(len(keys)) // 2 * 0.5
     colours = [CLASS_COLOURS[label] for _, label in keys]
-    ax.bar(place, counts["original"], color=colours)
-    hatched = {"facecolor": "white", "hatch": "//"}
-    bars = ax.bar(
-        place, counts["augmented"], bottom=counts["original"], edgecolor=colours, **hatched
-    )
+    first, hatched = counts["original"], {"facecolor": "white", "hatch": "//"}
+    ax.bar(place, first, color=colours)
+    bars = ax.bar(place, counts["augmented"], bottom=first, edgecolor=colours, **hatched)
     ax.bar_label(bars, [f"{count:,}" for count in counts.sum(axis=1)], fontsize=9)
     ax.set_xticks(place, [f"{label}\n{part}" for part, label in keys])
     ax.set_ylabel("images")

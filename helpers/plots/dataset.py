@@ -1,40 +1,16 @@
 """Figures of the data set and its splits (notebook 01)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from helpers.plots import image_grid, new_figure
-from helpers.plots.style import CLASS_COLOURS, NEUTRAL
+from helpers.plots.style import CLASS_COLOURS, NEUTRAL, PALETTE, dots, new_figure
 
 PART_COLOURS = {"train": "#999999", "validation": "#E69F00", "test": "#000000"}
-WAY_COLOURS = ("#CC79A7", "#009E73")
-WAYS = tuple({"color": c, "marker": m} for c, m in zip(WAY_COLOURS, "^o", strict=True))
-
-
-def cell_grid(
-    images: Iterable[np.ndarray], table: pd.DataFrame, title: str, origin: str, reveal: bool = True
-) -> Figure:
-    """Shows images, as they are.
-
-    Args:
-        images: Pixels, one image per row of the table.
-        table: Rows with `label` and `subject`.
-        title: Title over the whole figure.
-        origin: Where the data came from, such as `Source.note`.
-        reveal: Whether class and subject stand over each image; numbers otherwise.
-
-    Returns:
-        The figure.
-    """
-    titles, colours = [f"{number}" for number in range(1, len(table) + 1)], []
-    if reveal:
-        titles = [f"{row.label} · subject {row.subject}" for row in table.itertuples()]
-        colours = [CLASS_COLOURS[label] for label in table["label"]]
-    return image_grid(images, title, origin, titles=titles, colours=colours)[0]
+WAYS = (dots(3), dots(2))
 
 
 def subject_sizes(table: pd.DataFrame, origin: str) -> Figure:
@@ -57,29 +33,6 @@ def subject_sizes(table: pd.DataFrame, origin: str) -> Figure:
         ax.set_xticks(np.arange(len(sizes)), sizes.index, rotation=90, fontsize=7)
         ax.grid(visible=False, axis="x")
     axes[0].set_ylabel("images")
-    return fig
-
-
-def area_by_class(table: pd.DataFrame, area: np.ndarray, origin: str) -> Figure:
-    """Draws the distribution of nucleus area in both classes.
-
-    Args:
-        table: One row per image, with `label`.
-        area: Area of each nucleus in px, as from `baselines.nucleus_area`.
-        origin: Where the data came from.
-
-    Returns:
-        The figure.
-    """
-    fig, ax = new_figure("Nucleus area by class", origin, size=(8, 3.4))
-    bins = np.histogram_bin_edges(area / 1e3, bins=30)
-    for label, line in zip(CLASS_COLOURS, ("-", "--"), strict=True):
-        values = area[table["label"].to_numpy() == label] / 1e3
-        look = {"color": CLASS_COLOURS[label], "linestyle": line, "linewidth": 2}
-        name = f"{label} (n={len(values):,})"
-        ax.hist(values, bins, density=True, histtype="step", label=name, **look)
-    ax.set(xlabel="area [1,000 px]", ylabel="density [1 / 1,000 px]")
-    ax.legend()
     return fig
 
 
@@ -167,7 +120,7 @@ def near_distances(near: pd.DataFrame, origin: str) -> Figure:
     values = [near.loc[rows, "distance"] for rows in kinds.values()]
     labels = [f"{kind} (n={rows.sum():,})" for kind, rows in kinds.items()]
     bins = np.linspace(0, max(near["distance"].max(), 0.01), 21)
-    colours = ("black", *reversed(WAY_COLOURS))
+    colours = ("black", PALETTE[2], PALETTE[3])
     ax.hist(values, bins, label=labels, stacked=True, color=colours)
     ax.set(xlabel="share of hash bits that differ", ylabel="pairs of images")
     ax.legend(fontsize=9)

@@ -12,11 +12,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from helpers.plots import image_grid, new_figure, show
-from helpers.plots.style import BESIDE, CLASS_LOOKS, LINES, NEUTRAL, PALETTE
+from helpers.plots.style import CLASS_LOOKS, NEUTRAL, PALETTE, image_grid, new_figure, show
 
 Arrays = Mapping[str, np.ndarray]
-Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
 Function = Callable[[np.ndarray], np.ndarray]
 Judges = Mapping[str, Function | None]
 Names = tuple[str, str]
@@ -97,57 +95,7 @@ def descents(
         ax.set(title=name, xlabel=names[0], xlim=sides[0][[0, -1]], ylim=sides[1][[0, -1]])
         ax.grid(visible=False)
     axes[0, 0].set_ylabel(names[1])
-    bar = fig.colorbar(surface, ax=axes, label="loss [nat per cell]", format="%.2f")
-    bar.set_ticks(levels[::3])
-    return fig
-
-
-def spread(curves: Curves, title: str, origin: str, *, log: str = "", **labels: str) -> Figure:
-    """Draws curves measured several times: their median, and a band over the middle 90 %.
-
-    Args:
-        curves: Name to x of shape (points,) and y of shape (repeats, points).
-        title: Title of the figure.
-        origin: Where the data came from.
-        log: Axes that are logarithmic: "", "x", "y" or "xy".
-        **labels: `xlabel` and `ylabel`.
-
-    Returns:
-        The figure.
-    """
-    return lines({"": curves}, title, origin, log=log, **labels)
-
-
-def lines(
-    panels: Mapping[str, Curves], title: str, origin: str, xlabel: str, ylabel: str, log: str = ""
-) -> Figure:
-    """Draws curves, one panel per group.
-
-    Args:
-        panels: Panel title to name to x and y; y as in `spread`, or of shape (points,).
-        title: Title over the whole figure.
-        origin: Where the data came from; "computed" where no data went in.
-        xlabel: Label of all horizontal axes.
-        ylabel: Label of the first vertical axis.
-        log: As in `spread`.
-
-    Returns:
-        The figure; a name keeps its colour and dash through the panels.
-    """
-    size = (6.5 + 2 * len(panels), 4)
-    fig, axes = new_figure(title, origin, ncols=len(panels), size=size, squeeze=False)
-    names = list(dict.fromkeys(name for group in panels.values() for name in group))
-    for ax, (heading, group) in zip(axes.flat, panels.items(), strict=True):
-        for name, (x, y) in group.items():
-            number, repeats = names.index(name), np.atleast_2d(y)
-            look = {"color": PALETTE[number], "linestyle": LINES[number % 4]}
-            ax.plot(x, np.median(repeats, axis=0), label=name, lw=2, **look)
-            low, high = np.percentile(repeats, [5, 95], axis=0)
-            ax.fill_between(x, low, high, color=PALETTE[number], alpha=0.15, lw=0)
-        ax.set(title=heading, xlabel=xlabel, **{f"{axis}scale": "log" for axis in log})
-    axes[0, 0].set_ylabel(ylabel)
-    if len(names) > 1:
-        axes[0, -1].legend(*axes[0, 0].get_legend_handles_labels(), **BESIDE)
+    fig.colorbar(surface, ax=axes, label="loss [nat per cell]", format="%.2f", ticks=levels[::3])
     return fig
 
 

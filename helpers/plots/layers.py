@@ -9,13 +9,12 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from helpers.plots import image_grid, new_figure
-from helpers.plots.style import NEUTRAL, PALETTE, brighten
+from helpers.plots import style
+from helpers.plots.style import NEUTRAL, PALETTE, brighten, image_grid, new_figure
 
 REGION_COLOURS = {"nucleus": PALETTE[0], "edge": PALETTE[4], "background": NEUTRAL}
 CAM_TITLE = "Grad-CAM: which places spoke for ALL"
 Arrays = Mapping[str, np.ndarray]
-MOST = 32  # channels or filters in a figure
 
 
 def activation_grid(answers: np.ndarray, layer: str, origin: str) -> Figure:
@@ -31,7 +30,7 @@ def activation_grid(answers: np.ndarray, layer: str, origin: str) -> Figure:
     """
     maps = answers if answers.ndim == 3 else answers[None, None, :]
     silent = np.ptp(maps, axis=(0, 1)) == 0 if maps.size > maps.shape[2] else maps[0, 0] <= 0
-    order = _loudest(maps, MOST)
+    order = _loudest(maps, 32)
     shown = np.moveaxis(maps[..., order], -1, 0)
     top = np.abs(shown).max() or 1.0
     height, width, count = maps.shape
@@ -54,25 +53,6 @@ def _loudest(maps: np.ndarray, most: int) -> np.ndarray:
     return np.argsort(-maps.max(axis=(0, 1)), kind="stable")[:most]
 
 
-def filter_grid(filters: np.ndarray, origin: str) -> Figure:
-    """Draws the kernels of a first convolution as little colour images, grey where they are 0.
-
-    Args:
-        filters: Shape (height, width, 3, filters).
-        origin: What network they are from.
-
-    Returns:
-        The figure.
-    """
-    kernels = np.moveaxis(filters, -1, 0)[:MOST]
-    tops = np.abs(kernels).max(axis=(1, 2, 3), keepdims=True)
-    scaled = 127.5 * (1 + kernels / np.maximum(tops, 1e-12))
-    few = f"{len(kernels)} of {filters.shape[-1]} filters"
-    title = f"First layer: {few}, each scaled to its largest weight"
-    titles = [f"{number}: {top:.2f}" for number, top in enumerate(tops.flat)]
-    return image_grid(scaled, title, origin, columns=8, side=1.05, titles=titles)[0]
-
-
 def silence_by_depth(zeros: pd.DataFrame, dead: pd.DataFrame, origin: str) -> Figure:
     """Draws the share of zeros and of dead channels against depth, for several networks.
 
@@ -90,9 +70,9 @@ def silence_by_depth(zeros: pd.DataFrame, dead: pd.DataFrame, origin: str) -> Fi
     fig, (left, right) = new_figure(title, origin, size=(10.0, 4.2), **grid)
     for number, (network, rows) in enumerate(zeros.groupby("network", sort=False)):
         gone, shift = dead[dead["network"] == network], (-0.12, 0.12, 0.0, 0.24)[number]
-        look = {"color": PALETTE[number], "marker": "os^D"[number], "markersize": 5}
-        dots = {"s": 10, "alpha": 0.35, "lw": 0, "color": PALETTE[number]}
-        left.scatter(rows["depth"] + shift, rows["zeros"], **dots)
+        look = {"s": 10, "alpha": 0.35, "lw": 0, "color": PALETTE[number]}
+        left.scatter(rows["depth"] + shift, rows["zeros"], **look)
+        look = style.dots(number) | {"markersize": 5}
         left.plot(rows.groupby("depth")["zeros"].mean(), label=network, **look)
         right.plot(gone["depth"], gone["dead"], **look)
     left.set(xlabel="rectified layer, 1 = first", ylabel="share", ylim=(-0.02, 1.02))
@@ -149,30 +129,6 @@ def attention_bars(shares: pd.DataFrame, origin: str) -> Figure:
     ax.axhline(1.0, color="black", linestyle="--", linewidth=1, label="a blind map")
     ax.set(xlabel="", ylabel="share of the map / share of the image")
     ax.legend(title="", fontsize=9)
-    return fig
-
-
-def sanity_curve(table: pd.DataFrame, origin: str) -> Figure:
-    """Draws how Grad-CAM changes as ever more layers lose what they learned.
-
-    Args:
-        table: As from `gradcam.sanity`.
-        origin: Where the images came from.
-
-    Returns:
-        The figure.
-    """
-    images = table["image"].nunique()
-    title = f"Sanity check: maps after shuffling the weights ({images} images)"
-    fig, ax = new_figure(title, origin, size=(8.0, 3.8))
-    jitter = np.random.default_rng(0).uniform(-0.12, 0.12, len(table))
-    ax.scatter(table["shuffled"] + jitter, table["similarity"], s=12, alpha=0.5, color=PALETTE[5])
-    middle = table.groupby("shuffled")["similarity"].median()
-    ax.plot(middle.index, middle, color=PALETTE[0], marker="o", label="median")
-    ax.axhline(0, color=NEUTRAL, linewidth=1, linestyle="--")
-    ax.set(xlabel="layers shuffled, from the output down", ylabel="rank correlation with the map")
-    ax.set(ylim=(-1.05, 1.05))
-    ax.legend(fontsize=9)
     return fig
 
 

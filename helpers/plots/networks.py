@@ -7,13 +7,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
 
-from helpers.plots import new_figure
-from helpers.plots.style import BESIDE, MARKERS, NEUTRAL, PALETTE
+from helpers.plots.style import BESIDE, NEUTRAL, PALETTE, dots, new_figure
 
 KIND_COLOURS = {"input": NEUTRAL, "convolution": PALETTE[5], "dense": PALETTE[4]}
-PERCENT = "{x:.0%}"
+PAPER_RATE = 2e-4
 
 
 def architectures(blocks: pd.DataFrame, origin: str) -> Figure:
@@ -55,11 +53,12 @@ def _draw_blocks(ax: Axes, rows: pd.DataFrame, widest: float) -> None:
 
 
 def _label(row) -> str:
-    size = f"{row.channels}" if row.kind == "dense" else f"{row.side} x {row.side} x {row.channels}"
+    if row.kind == "dense":
+        return f"{row.channels}\n{row.layers} dense, {in_millions(row.parameters)}"
+    size = f"{row.side} x {row.side} x {row.channels}"
     if row.kind == "input":
         return f"image {size}"
-    kind = "dense" if row.kind == "dense" else "conv"
-    return f"{size}\n{row.layers} {kind}, {in_millions(row.parameters)}"
+    return f"{size}\n{row.layers} conv, {in_millions(row.parameters)}"
 
 
 def in_millions(number: float) -> str:
@@ -99,7 +98,7 @@ def training_curves(histories: Mapping[str, pd.DataFrame], title: str, origin: s
     top = 1.05 * min(losses.max(), 2.5 * losses.median())
     axes[0, 0].set(ylabel="loss (cross-entropy)", ylim=(0, top))
     axes[1, 0].set_ylabel("accuracy")
-    axes[1, 0].yaxis.set_major_formatter(PERCENT)
+    axes[1, 0].yaxis.set_major_formatter("{x:.0%}")
     fig.legend(*axes[1, 0].get_legend_handles_labels(), fontsize=9, loc="outside right upper")
     return fig
 
@@ -112,13 +111,13 @@ def _curve(ax: Axes, history: pd.DataFrame, measure: str) -> None:
     kept = np.flatnonzero(history["best"])[-1:]
     ring = {"s": 90, "facecolors": "none", "edgecolors": "black", "zorder": 3}
     ax.scatter(epochs[kept], held_out[kept], label="kept", **ring)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    ax.locator_params("x", integer=True, nbins=6)
     stages = history["stage"].to_numpy() if "stage" in history else epochs * 0
     for begin in np.flatnonzero(np.diff(stages)):
         ax.axvline(begin + 1.5, color=NEUTRAL, linestyle=":", linewidth=1.2)
 
 
-def rate_comparison(table: pd.DataFrame, origin: str, paper_rate: float = 2e-4) -> Figure:
+def rate_comparison(table: pd.DataFrame, origin: str) -> Figure:
     """Draws how well each optimizer did at each learning rate.
 
     Args:
@@ -126,7 +125,6 @@ def rate_comparison(table: pd.DataFrame, origin: str, paper_rate: float = 2e-4) 
             `val_accuracy` (of the epoch that was kept); one per training, so several per point
             where it was repeated.
         origin: Where the images came from.
-        paper_rate: The paper's rate, drawn as a line.
 
     Returns:
         The figure: left what was fitted, right what held for other subjects; means, with bars
@@ -137,42 +135,16 @@ def rate_comparison(table: pd.DataFrame, origin: str, paper_rate: float = 2e-4) 
     for number, (optimizer, rows) in enumerate(table.groupby("optimizer", sort=False)):
         for ax, column in ((left, "loss"), (right, "val_accuracy")):
             at = rows.groupby("learning_rate")[column].agg(["mean", "min", "max"])
-            look = {"color": PALETTE[number], "marker": MARKERS[number], "label": optimizer}
-            ax.plot(at["mean"], **look)
+            ax.plot(at["mean"], label=optimizer, **dots(number))
             ax.vlines(at.index, at["min"], at["max"], color=PALETTE[number], alpha=0.6)
-    rates = sorted({*table["learning_rate"], paper_rate})
+    rates = sorted({*table["learning_rate"], PAPER_RATE})
     for ax in (left, right):
-        ax.axvline(paper_rate, color=NEUTRAL, linestyle=":", label=f"the paper's {paper_rate:g}")
+        ax.axvline(PAPER_RATE, color=NEUTRAL, linestyle=":", label=f"the paper's {PAPER_RATE:g}")
         ax.set(xscale="log", xlabel="learning rate", xlim=(rates[0] / 2, 2 * rates[-1]))
         ax.set_xticks(rates, [f"{rate:g}" for rate in rates])
         ax.minorticks_off()
     left.set(ylabel="training loss, last epoch", ylim=(0, 1.05 * min(table["loss"].max(), 2.0)))
     right.set_ylabel("accuracy, validation part, best epoch")
-    right.yaxis.set_major_formatter(PERCENT)
+    right.yaxis.set_major_formatter("{x:.0%}")
     right.legend(**BESIDE)
-    return fig
-
-
-def epoch_choice(history: pd.DataFrame, chosen: Mapping[str, int], origin: str) -> Figure:
-    """Draws validation and test accuracy against the epoch, and which epoch each would choose.
-
-    Args:
-        history: As from `trainer.train` with `select_on="test"`.
-        chosen: The epochs that "val" and "test" choose.
-        origin: Where the images came from.
-
-    Returns:
-        The figure.
-    """
-    fig, ax = new_figure("Which epoch is kept, and by whose score?", origin, size=(9.0, 4.0))
-    looks = (("val", "validation part", PALETTE[1], "s"), ("test", "test part", PALETTE[2], "o"))
-    for part, name, colour, marker in looks:
-        look = {"color": colour, "marker": marker, "markersize": 4, "label": name}
-        ax.plot(history["epoch"], history[f"{part}_accuracy"], **look)
-        epoch = chosen[part]
-        ax.axvline(epoch, color=colour, linestyle="--", label=f"chosen by the {name}: {epoch}")
-    ax.set(xlabel="epoch", ylabel="accuracy")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.yaxis.set_major_formatter(PERCENT)
-    ax.legend(**BESIDE)
     return fig

@@ -5,11 +5,10 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from helpers.plots import interval_rows, new_figure, panel_grid
-from helpers.plots.style import BESIDE, CLASS_LOOKS, LINES, MARKERS, NEUTRAL, PALETTE
+from helpers.plots import style
+from helpers.plots.style import BESIDE, CLASS_LOOKS, NEUTRAL, PALETTE, new_figure, panel_grid
 
 Tables = Mapping[str, pd.DataFrame]
 Found = Mapping[str, Mapping[str, float]]
@@ -42,12 +41,10 @@ def forest(table: pd.DataFrame, origin: str, labels: Mapping[str, str] = BOTH) -
     fig, axes = new_figure(title, origin, ncols=len(labels), size=size, sharey=True, squeeze=False)
     for ax, (score, label) in zip(axes[0], labels.items(), strict=True):
         rows = table.xs(score, level="metric").loc[models].reset_index(names="name")
-        place = rows.index + 0.16
-        style = {"color": CELLS, "linewidth": 1.5, "label": "over cells"}
-        interval_rows(ax, rows.assign(kind="score, over subjects"), DOTS, shift=-0.12)
-        ax.hlines(place, rows["cell_low"], rows["cell_high"], **style)
+        look = {"color": CELLS, "linewidth": 1.5, "label": "over cells"}
+        style.interval_rows(ax, rows.assign(kind="score, over subjects"), DOTS, shift=-0.12)
+        ax.hlines(rows.index + 0.16, rows["cell_low"], rows["cell_high"], **look)
         ax.set_xlabel(label)
-        ax.xaxis.set_major_locator(MaxNLocator(5))
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper", fontsize=9)
     return fig
 
@@ -71,9 +68,8 @@ def confusion(found: Found, origin: str) -> Figure:
         for (row, column), part in np.ndenumerate(share):
             look = {"color": "white" if part > 0.6 else "black", "ha": "center", "va": "center"}
             ax.text(column, row, f"{counts[row, column]:,.0f}\n{part:.0%}", fontsize=11, **look)
-        ax.set_xticks([0, 1], ["HEM", "ALL"])
-        ax.set_yticks([0, 1], ["HEM", "ALL"])
-        ax.set(xlabel="called", ylabel="is")
+        names = {"xticklabels": ["HEM", "ALL"], "yticklabels": ["HEM", "ALL"]}
+        ax.set(xlabel="called", ylabel="is", xticks=[0, 1], yticks=[0, 1], **names)
         ax.set_title(name, fontsize=10)
         ax.grid(visible=False)
     return fig
@@ -94,7 +90,7 @@ def curves(models: Tables, found: Found, origin: str) -> Figure:
     for number, (name, rows) in enumerate(models.items()):
         rows, one = rows[rows["split"] == "test"] if "split" in rows else rows, found[name]
         truth, p = rows["label"] == "ALL", rows["probability"]
-        look = {"color": PALETTE[number % 7], "linestyle": LINES[number % 4]}
+        look = style.dash(number)
         false, true, _ = roc_curve(truth, p)
         precision, recall, _ = precision_recall_curve(truth, p)
         roc.plot(false, true, label=f"{name}: {one['roc_auc']:.2f}, {one['pr_auc']:.2f}", **look)
@@ -136,10 +132,10 @@ def reliability(tables: Tables, found: Found, origin: str) -> Figure:
     for ax in axes.flat[max(0, len(tables) - 3) : len(tables)]:
         ax.set_xlabel("said: probability of ALL")
         ax.tick_params(labelbottom=True)
-    look = {"loc": "outside lower left", "ncols": 3}
+    place = {"loc": "outside lower left", "ncols": 3}
     if len(tables) == 1:
-        look = {"loc": "outside right center"}
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), fontsize=9, **look)
+        place = {"loc": "outside right center"}
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), fontsize=9, **place)
     return fig
 
 
@@ -155,50 +151,37 @@ def subject_strip(tables: Tables, origin: str) -> Figure:
     """
     title = f"One dot per subject ({len(next(iter(tables.values())))} subjects)"
     fig, ax = new_figure(title, origin, size=(9.5, 1.6 + 0.5 * len(tables)))
-    for number, table in enumerate(tables.values()):
-        for label, shift in (("ALL", -0.15), ("HEM", 0.15)):
-            rows = table[table["label"] == label]
-            look = {"label": label, "s": 12 + 2 * rows["cells"].clip(upper=200), "alpha": 0.6}
-            place = [number + shift] * len(rows)
-            ax.scatter(rows["accuracy"], place, **look, **CLASS_LOOKS[label])
+    people = pd.concat(tables, names=["model"]).reset_index("model")
+    for label, shift in (("ALL", -0.15), ("HEM", 0.15)):
+        rows, look = people[people["label"] == label], {"alpha": 0.6, **CLASS_LOOKS[label]}
+        place = rows["model"].map(list(tables).index) + shift
+        ax.scatter(rows["accuracy"], place, s=12 + 2 * rows["cells"].clip(upper=200), **look)
+        ax.scatter([], [], s=40, label=label, **look)
     ax.set_yticks(range(len(tables)), tables)
     ax.set(xlabel="share of the subject's cells called right", xlim=(-0.03, 1.03))
     ax.set_ylim(len(tables) - 0.5, -0.5)
-    handles, labels = ax.get_legend_handles_labels()
-    for handle in ax.legend(handles[:2], labels[:2], **BESIDE).legend_handles:
-        handle.set_sizes([40])
+    ax.legend(**BESIDE)
     return fig
 
 
-def differences(table: pd.DataFrame, origin: str, metric: str = "weighted F1") -> Figure:
-    """Draws the difference of each pair of models with its interval over subjects.
+def differences(table: pd.DataFrame, origin: str) -> Figure:
+    """Draws the difference in weighted F1 of each pair of models with its interval over subjects.
 
     Args:
         table: As from `comparisons.compare_models`.
         origin: Where the data came from.
-        metric: What was compared, in words.
 
     Returns:
         The figure. Pairs whose difference survives the correction are filled.
     """
     cells, subjects = table["cells"].iloc[0], table["subjects"].iloc[0]
     title = f"Pairs of models on the same {cells:,} cells of {subjects} subjects"
-    fig, ax = new_figure(title, origin, size=(9.5, 1.6 + 0.34 * len(table)))
-    clear = {True: "p < 0.05 after Holm", False: "not"}
-    rows = table.assign(
-        name=table["first"] + " – " + table["second"],
-        value=table["difference"],
-        kind=(table["p_subjects_holm"] < 0.05).map(clear),
-    )
-    looks = {
-        clear[True]: {"color": PALETTE[0]},
-        clear[False]: {"color": PALETTE[0], "facecolor": "white"},
-    }
-    ax.axvline(0, color=NEUTRAL, linewidth=1)
-    interval_rows(ax, rows, looks)
-    ax.set_xlabel(f"difference in {metric}")
-    ax.legend(title="over subjects", **BESIDE)
-    return fig
+    clear, not_clear = "p < 0.05 after Holm", "not"
+    rows = table.assign(name=table["first"] + " – " + table["second"], value=table["difference"])
+    rows["kind"] = np.where(rows["p_subjects_holm"] < 0.05, clear, not_clear)
+    looks = {clear: {"color": PALETTE[0]}, not_clear: {"color": PALETTE[0], "facecolor": "white"}}
+    xlabel = "difference in weighted F1"
+    return style.differences(rows, looks, title, origin, xlabel, legend="over subjects")
 
 
 def operating_point(
@@ -247,22 +230,20 @@ def cost(table: pd.DataFrame, origin: str, machine: str) -> Figure:
     """
     fig, ax = new_figure(f"What accuracy costs ({machine})", origin, size=(9.5, 4.2))
     for number, row in enumerate(table.itertuples()):
-        colour, marker = PALETTE[number % 7], MARKERS[number % 7]
-        ax.vlines(row.seconds, row.low, row.high, color=colour, linewidth=1.5)
-        label = f"{row.model}: {row.parameters / 1e6:.1f} M weights"
-        ax.scatter(row.seconds, row.value, s=70, color=colour, marker=marker, label=label, zorder=3)
+        look, label = style.dots(number), f"{row.model}: {row.parameters / 1e6:.1f} M weights"
+        ax.vlines(row.seconds, row.low, row.high, color=look["color"], linewidth=1.5)
+        ax.scatter(row.seconds, row.value, s=70, label=label, zorder=3, **look)
     ax.set(xlabel="seconds of training", ylabel="accuracy, 95 % over subjects")
     ax.set_xlim(0, 1.08 * table["seconds"].max())
     ax.legend(**BESIDE)
     return fig
 
 
-def published(table: pd.DataFrame, origin: str = "as published, real C-NMC 2019 images") -> Figure:
+def published(table: pd.DataFrame) -> Figure:
     """Draws published scores, one panel per protocol, which do not compare with each other.
 
     Args:
         table: One row per score: `protocol`, `work`, `score` (which one it is) and `value`.
-        origin: Where the numbers came from.
 
     Returns:
         The figure.
@@ -271,11 +252,11 @@ def published(table: pd.DataFrame, origin: str = "as published, real C-NMC 2019 
     ratios = [rows["work"].nunique() + 0.5 for rows in groups.values()]
     title = "Three protocols, three questions: do not rank across the panels"
     grid = {"nrows": len(groups), "height_ratios": ratios, "sharex": True, "squeeze": False}
-    fig, axes = new_figure(title, origin, size=(9.5, 1.6 + 0.36 * sum(ratios)), **grid)
-    names = table["score"].unique()
-    looks = {name: {"color": PALETTE[n], "marker": MARKERS[n]} for n, name in enumerate(names)}
+    origin, size = "as published, real C-NMC 2019 images", (9.5, 1.6 + 0.36 * sum(ratios))
+    fig, axes = new_figure(title, origin, size=size, **grid)
+    looks = {name: style.dots(number) for number, name in enumerate(table["score"].unique())}
     for ax, (protocol, rows) in zip(axes[:, 0], groups.items(), strict=True):
-        interval_rows(ax, rows.rename(columns={"work": "name", "score": "kind"}), looks)
+        style.interval_rows(ax, rows.rename(columns={"work": "name", "score": "kind"}), looks)
         ax.set_title(protocol, fontsize=10, loc="left")
     axes[-1, 0].set_xlabel("score")
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper", fontsize=9)

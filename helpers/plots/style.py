@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 
 # Okabe & Ito (2008): told apart with any common colour vision, and in grey print.
 CLASS_COLOURS = {"ALL": "#D55E00", "HEM": "#0072B2"}
+_MARKS = {"ALL": "o", "HEM": "s"}
 CLASS_LOOKS = {
-    "ALL": {"color": CLASS_COLOURS["ALL"], "marker": "o"},
-    "HEM": {"color": CLASS_COLOURS["HEM"], "marker": "s"},
+    name: {"color": CLASS_COLOURS[name], "marker": mark} for name, mark in _MARKS.items()
 }
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 NEUTRAL = "#555555"
@@ -23,6 +23,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 BESIDE = {"loc": "center left", "bbox_to_anchor": (1, 0.5), "fontsize": 9}  # a legend's place
 Size = tuple[float, float]
 Looks = Mapping[str, Mapping[str, Any]]
+Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
 def new_figure(
@@ -39,11 +40,21 @@ def new_figure(
     Returns:
         The figure and its axes, as from `matplotlib.pyplot.subplots`.
     """
-    with sns.axes_style("whitegrid"), sns.plotting_context("notebook"):
+    with sns.axes_style("whitegrid"), sns.plotting_context("notebook"), sns.color_palette(PALETTE):
         fig, axes = plt.subplots(figsize=size, layout="constrained", **subplots)
     fig.suptitle(title, fontsize=13)
     fig.supxlabel(origin, fontsize=9, style="italic", color=NEUTRAL, x=0.995, ha="right")
     return fig, axes
+
+
+def dots(number: int) -> dict[str, str]:
+    """Returns the colour and the marker of the first (0), second, ... group of dots."""
+    return {"color": PALETTE[number % 7], "marker": MARKERS[number % 7]}
+
+
+def dash(number: int) -> dict[str, str]:
+    """Returns the colour and the dashes of the first (0), second, ... line."""
+    return {"color": PALETTE[number % 7], "linestyle": LINES[number % 4]}
 
 
 def panel_grid(
@@ -133,6 +144,51 @@ def interval_rows(ax: Axes, rows: pd.DataFrame, looks: Looks, shift: float = 0.0
     ax.set_ylim(len(names) - 0.5, -0.5)
 
 
+def lines(
+    panels: Mapping[str, Curves], title: str, origin: str, xlabel: str, ylabel: str, log: str = ""
+) -> Figure:
+    """Draws curves, one panel per group; of repeated ones the median, over the middle 90 %.
+
+    Args:
+        panels: Panel title to name to x of shape (points,) and y, of shape (points,), or (repeats,
+            points) where it was measured several times.
+        title: Title over the whole figure.
+        origin: Where the data came from; "computed" where no data went in.
+        xlabel: Label of all horizontal axes.
+        ylabel: Label of the first vertical axis.
+        log: Axes that are logarithmic: "", "x", "y" or "xy".
+
+    Returns:
+        The figure; a name keeps its colour and dash through the panels.
+    """
+    size = (6.5 + 2 * len(panels), 4)
+    fig, axes = new_figure(title, origin, ncols=len(panels), size=size, squeeze=False)
+    names = list(dict.fromkeys(name for group in panels.values() for name in group))
+    for ax, (heading, group) in zip(axes.flat, panels.items(), strict=True):
+        for name, (x, y) in group.items():
+            number, repeats = names.index(name), np.atleast_2d(y)
+            ax.plot(x, np.median(repeats, axis=0), label=name, lw=2, **dash(number))
+            low, high = np.percentile(repeats, [5, 95], axis=0)
+            ax.fill_between(x, low, high, color=PALETTE[number], alpha=0.15, lw=0)
+        ax.set(title=heading, xlabel=xlabel, **{f"{axis}scale": "log" for axis in log})
+    axes[0, 0].set_ylabel(ylabel)
+    if len(names) > 1:
+        axes[0, -1].legend(*axes[0, 0].get_legend_handles_labels(), **BESIDE)
+    return fig
+
+
+def differences(
+    rows: pd.DataFrame, looks: Looks, title: str, origin: str, xlabel: str, legend: str = ""
+) -> Figure:
+    """Makes a figure of `interval_rows` to both sides of zero."""
+    fig, ax = new_figure(title, origin, size=(9.5, 1.7 + 0.36 * len(rows)))
+    ax.axvline(0, color="black", linewidth=1)
+    interval_rows(ax, rows, looks)
+    ax.set_xlabel(xlabel)
+    ax.legend(title=legend, **BESIDE)
+    return fig
+
+
 def show(fig: Figure, alt: str) -> None:
     """Displays a figure once in a notebook, with a text for those who cannot see it.
 
@@ -166,9 +222,6 @@ def show_table(
         A pandas Styler.
     """
     css = [{"selector": "caption", "props": "caption-side: top; text-align: left; color: inherit"}]
-    return (
-        table.style.format(formats, na_rep="–")
-        .set_caption(f"{caption} ({origin})")
-        .set_table_styles(css)
-        .set_uuid("t")  # the same bytes each time the notebook is executed
-    )
+    styled = table.style.format(formats, na_rep="–").set_caption(f"{caption} ({origin})")
+    # The name makes the same bytes of it each time the notebook is executed.
+    return styled.set_table_styles(css).set_uuid("t")
