@@ -126,12 +126,6 @@ class TestSource:
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert done.stdout.strip() == "set()"
 
-    @pytest.mark.parametrize(
-        "path", sorted((ROOT / "helpers").rglob("*.py")), ids=lambda path: path.stem
-    )
-    def test_when_a_module_is_opened_then_it_fits_one_sitting(self, path):
-        assert len(path.read_text(encoding="utf-8").splitlines()) <= 250
-
     def test_when_helpers_imports_a_library_then_it_is_a_dependency(self):
         owners = metadata.packages_distributions()
         known = ranges(RUNTIME)
