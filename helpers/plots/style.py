@@ -170,6 +170,8 @@ def lines(
             ax.plot(x, np.median(repeats, axis=0), label=name, lw=2, **dash(number))
             low, high = np.percentile(repeats, [5, 95], axis=0)
             ax.fill_between(x, low, high, color=PALETTE[number], alpha=0.15, lw=0)
+        if not log and np.asarray(x).dtype.kind == "i":
+            ax.locator_params("x", integer=True)
         ax.set(title=heading, xlabel=xlabel, **{f"{axis}scale": "log" for axis in log})
     axes[0, 0].set_ylabel(ylabel)
     if len(names) > 1:
