@@ -253,7 +253,7 @@ def test_when_subjects_are_compared_then_stain_differs_more_between_than_within_
 def test_when_the_number_of_processors_changes_then_not_a_byte_does(tmp_path, monkeypatch):
     trees = []
     for processors in (1, 2):
-        monkeypatch.setattr(cohort.os, "cpu_count", lambda count=processors: count)
+        monkeypatch.setattr(cohort.settings, "processors", lambda count=processors: count)
         trees.append(digests(cohort.draw(tmp_path / f"{processors}", (3, 3), 200).root))
     assert trees[0] == trees[1]
 

@@ -9,7 +9,6 @@ by chance. So its operations do the work here, one by one, and everything around
 probabilities, a seed per image, processes, file names.
 """
 
-import os
 import random
 import shutil
 import warnings
@@ -31,7 +30,7 @@ from helpers.data import cnmc
 from helpers.data.image_files import SIDE, read_image
 from helpers.data.split_files import COPIERS
 from helpers.data.splits import check_classes
-from helpers.settings import Profile, work_dir
+from helpers.settings import Profile, processors, work_dir
 
 with warnings.catch_warnings():  # new Pythons complain of the escapes in its texts
     warnings.simplefilter("ignore")
@@ -182,7 +181,7 @@ def _name_copies(rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
 
 def _draw_all(jobs: list[tuple], operations: Sequence[Any], workers: int | None) -> list[str]:
     """Draws all files that are not there yet, and returns the digests of all."""
-    workers = workers or min(os.cpu_count() or 1, len(jobs) // 200) or 1  # a start takes a second
+    workers = workers or min(processors(), len(jobs) // 200) or 1  # a start takes a second
     calls = [delayed(_draw)(*job, operations) for job in jobs]
     drawn = Parallel(n_jobs=workers, return_as="generator", batch_size=_CHUNK)(calls)
     digests = list(tqdm(drawn, "augment", len(calls), unit="image", disable=None))

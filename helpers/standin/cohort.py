@@ -11,7 +11,6 @@ while each single subject stays easy to recognise.
 """
 
 import json
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -110,7 +109,7 @@ def _count(cells: list[Cell]) -> dict[str, int]:
 def _write_all(cells: list[Cell], tree: Path) -> None:
     for folder in {(tree / cell.path).parent for cell in cells}:
         folder.mkdir(parents=True)
-    workers = min(os.cpu_count() or 1, len(cells) // 100) or 1
+    workers = min(settings.processors(), len(cells) // 100) or 1
     jobs = [delayed(_write)(cell, tree / cell.path) for cell in cells]
     Parallel(n_jobs=workers, batch_size=CHUNK)(jobs)
 
