@@ -41,7 +41,7 @@ class Source:
 
     @property
     def note(self) -> str:
-        """The origin of the data, as figures and tables state it; `verify` proves more than names."""
+        """The origin of the data, as figures state it; `verify` proves more than names."""
         drawn, named = "synthetic stand-in cells, drawn", "images named as those of C-NMC 2019"
         return drawn if self.is_synthetic else named
 
