@@ -83,7 +83,7 @@ def fit(rows: pd.DataFrame) -> None:
     for _ in range(1 + TURNS):  # The first turn builds the graphs.
         for way, data in ways.items():
             began = time.perf_counter()
-            with loop.quiet_tensorflow():
+            with loop.on_device(BATCH, SIDE):
                 model.fit(data, shuffle=False, verbose=0)
             times[way].append(time.perf_counter() - began)
     print(f"proposed network, {SIDE} px, batch {BATCH}, {IMAGES} images, best of {TURNS} epochs")
@@ -107,7 +107,7 @@ def judge(rows: pd.DataFrame) -> None:
     for _ in range(TURNS):
         for way, work in ways.items():
             began = time.perf_counter()
-            with loop.quiet_tensorflow():
+            with loop.on_device(100, LARGE):
                 work()
             best[way] = min(best[way], time.perf_counter() - began)
     print(f"\nproposed network, {LARGE} px, judging {len(rows)} images, best of {TURNS}")

@@ -172,6 +172,11 @@ def start_up() -> Iterator[None]:
     pin_keras()
 
 
+def mute() -> None:
+    """Mutes a worker process from its start: what fails in it comes back as an exception."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
 def pin_keras() -> None:
     """Gives Keras, once imported, what every result rests on, whatever ~/.keras/keras.json says."""
     if keras := sys.modules.get("keras"):

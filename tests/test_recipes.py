@@ -1,5 +1,7 @@
 """Recipes: which stages a network goes through, and that its frozen part stays as it was."""
 
+import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +16,11 @@ import tiny_training
 from tiny_training import PROFILE
 
 from helpers import settings
+from helpers.augment import augmentation
+from helpers.data import split_files
 from helpers.models import registry, weights
 from helpers.standin import cohort
-from helpers.training import autoencoder, loop, recipes
+from helpers.training import autoencoder, hardware, loop, recipes, trainer
 
 
 def build_branched(image_size: int, *, dropout: float = 0.2) -> keras.Model:
@@ -133,6 +137,30 @@ def test_when_not_all_images_take_part_then_it_is_said(tmp_path, monkeypatch):
     assert len(lines) == 1
 
 
+@pytest.mark.parametrize("per_class", [False, True])
+def test_when_trained_on_an_augmented_folder_then_no_copy_of_a_validation_cell_is_learnt_from(
+    tmp_path, monkeypatch, per_class
+):
+    monkeypatch.setenv("CNMC_WORK", str(tmp_path / "work"))
+    monkeypatch.setitem(registry.MODELS, "tiny", registry.ModelSpec(tiny_training.build_tiny))
+    profile = replace(settings.PROFILES["smoke"], images=90, train_total=90, epochs=1)
+    root = cohort.find_or_draw(profile).root
+    split_files.split_folders(root, tmp_path / "split", by="subject")
+    augmentation.augment_folders(tmp_path / "split", tmp_path / "more", 120, per_class=per_class)
+    table = recipes.gather_table(tmp_path / "more", profile)
+    parts = dict(list(table.groupby("split")))
+    copies = table[table["source"].notna()]
+    assert set(copies["split"]) == {"train"}
+    assert set(copies["source"]) <= set(parts["train"]["path"])
+    assert len(parts["train"]) > 90
+    originals = table[table["source"].isna()]
+    plain = recipes.gather_table(tmp_path / "split", profile)
+    for part in ("validation", "test"):
+        count = (plain["split"] == "test").sum() if part == "test" else len(parts[part])
+        assert (originals["split"] == part).sum() == count > 0
+    assert trainer.train("tiny", table, profile).predictions["source"].isna().all()
+
+
 NETWORK = {"filters": (4,) * 6, "convs_per_block": (1,) * 6, "epochs": 1}
 
 
@@ -161,7 +189,7 @@ def test_when_two_or_three_processes_train_then_the_bits_are_the_same(trained):
 def test_when_a_process_trains_in_one_thread_then_its_run_is_not_taken_for_another(
     trained, monkeypatch
 ):
-    monkeypatch.setattr(recipes.os, "cpu_count", lambda: 2)  # one thread here would be no other
+    monkeypatch.setattr(hardware.os, "cpu_count", lambda: 2)  # one thread here would be no other
     alone, beside = trained(1, "a"), trained(2, "a")
     assert alone.folder.parent == beside.folder.parent
     assert alone.folder.name != beside.folder.name
@@ -198,10 +226,48 @@ def test_when_jobs_are_pretrainings_then_they_are_carried_out_as_such(jobs, tmp_
         assert (found["one"].folder / "autoencoder.keras").is_file()
 
 
-@pytest.mark.parametrize(("size", "count", "expected"), [(64, 3, 2), (64, 1, 1), (65, 3, 1)])
-def test_when_images_are_small_then_there_is_a_process_per_core_and_job(
-    jobs, monkeypatch, size, count, expected
+@pytest.mark.parametrize(
+    ("size", "count", "epochs", "expected"),
+    [(64, 3, 600, 2), (64, 1, 600, 1), (65, 3, 600, 1), (64, 3, 20, 1)],
+)
+def test_when_images_are_small_and_work_is_long_then_there_is_a_process_per_core_and_job(
+    jobs, monkeypatch, size, count, epochs, expected
 ):
-    monkeypatch.setattr(recipes.os, "cpu_count", lambda: 2)
-    job = jobs["one"] | {"image_size": size}
-    assert recipes._default_workers(dict.fromkeys(range(count), job)) == expected
+    asked = []
+    monkeypatch.setattr(recipes, "processors", lambda: 2)
+    monkeypatch.setattr(recipes, "_train_beside", lambda workers, *_: asked.append(workers))
+    job = jobs["one"] | {"image_size": size, "epochs": epochs}
+    recipes.train_all(dict.fromkeys(range(count), job), train=lambda **_: None)
+    assert (asked or [1]) == [expected]
+
+
+NOISE = """
+import sys
+from pathlib import Path
+from helpers import settings
+with settings.start_up():
+    from helpers.training import autoencoder, recipes
+sys.path.insert(0, sys.argv[1])
+import tiny_training
+
+table = tiny_training.make_table(Path(sys.argv[2]) / "images", 16)
+if sys.argv[3] == "pretrain":
+    table = table[table["split"] != "test"]
+train = {"train": recipes.trainer.train, "pretrain": autoencoder.pretrain}[sys.argv[3]]
+job = {"name": "proposed_cnn", "table": table, "profile": tiny_training.PROFILE, "epochs": 1}
+jobs = {seed: {**job, **recipes.SISTER, "seed": seed} for seed in (1, 2)}
+print(len(recipes.train_all(jobs, 2, train)))
+"""
+
+
+@pytest.mark.parametrize("train", ["train", "pretrain"])
+def test_when_processes_start_then_their_libraries_say_nothing(tmp_path, train):
+    """TensorFlow speaks as soon as it is imported: while the function to call is unpickled."""
+    done = subprocess.run(
+        [sys.executable, "-c", NOISE, str(Path(__file__).parent), str(tmp_path), train],
+        env={**os.environ, "CNMC_WORK": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "2\n", "")

@@ -209,13 +209,34 @@ def test_when_the_loss_is_no_number_then_the_error_names_the_rate(table, tmp_pat
     assert not [p for p in (tmp_path / "runs").iterdir() if not p.name.startswith(".")]
 
 
-def test_when_memory_runs_out_then_the_error_names_batch_and_image(table, monkeypatch):
-    def run_out(*_, **__):
-        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+def _run_out(*_, **__):
+    raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
-    monkeypatch.setattr(callbacks.StopOnNan, "on_train_batch_end", run_out)
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        (registry, "build"),
+        (loop, "take_weights"),
+        (loop, "features"),
+        (callbacks.Checkpoint, "resume"),
+        (callbacks.StopOnNan, "on_train_batch_end"),
+        (loop, "probabilities"),
+    ],
+)
+def test_when_memory_runs_out_then_the_error_names_batch_and_image(table, monkeypatch, place, name):
+    start = _train(table, epochs=1) if name == "take_weights" else None
+    monkeypatch.setattr(place, name, _run_out)
     with pytest.raises(MemoryError, match=r"Received: batch_size=8, image_size=32"):
-        _train(table)
+        _train(table, stage="head", start_from=start)
+
+
+def test_when_memory_runs_out_while_images_are_judged_then_the_error_is_the_same(
+    table, monkeypatch
+):
+    monkeypatch.setattr(loop, "as_function", lambda _: _run_out)
+    with pytest.raises(MemoryError, match=r"smaller batch.*Received: batch_size=7, image_size=32"):
+        trainer.predict(registry.build("tiny", 32), table, batch_size=7)
 
 
 def test_when_the_training_part_lacks_a_class_then_the_error_counts_labels(table):

@@ -27,6 +27,7 @@ from helpers.training import loop, trainer
 
 RATE = 1e-3  # of Adam: a squared error of small values moves too slowly under the paper's SGD
 FIXED: dict[str, Any] = {"optimizer": "adam", "schedule": "constant", "select_on": "last"}
+FIXED |= {"colour_jitter": 0.0, "weights": None}
 _HEADS = (keras.layers.Flatten, keras.layers.GlobalAveragePooling2D)
 _USUAL = "usual_image"
 
@@ -52,8 +53,7 @@ def pretrain(name: str, table: pd.DataFrame, profile: Profile, **told: Any) -> t
     """
     table = table.drop(columns="label", errors="ignore")
     told = {"learning_rate": RATE, **told}
-    fixed = {"colour_jitter": 0.0, "weights": None, **FIXED}
-    return trainer.train(name, table, profile, task=Reconstruction, **fixed, **told)
+    return trainer.train(name, table, profile, task=Reconstruction, **FIXED, **told)
 
 
 class _Mirror(feed.Batches):
@@ -202,5 +202,5 @@ def redraw(run: trainer.Run, images: np.ndarray) -> np.ndarray:
         What it makes of them, 0 to 255, of the same shape.
     """
     model = keras.saving.load_model(run.folder / "autoencoder.keras", compile=False, safe_mode=True)
-    with loop.quiet_tensorflow():
+    with loop.on_device(*images.shape[:2]):
         return np.asarray(model.predict_on_batch(images)) * 255

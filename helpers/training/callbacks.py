@@ -3,33 +3,18 @@
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 
 from helpers import runs
 
-STATE, BEST = "state.npz", "best.npz"
+STATE = "state.npz"
 EVERY = 5.0  # s at least between two states that are kept: shorter epochs are sooner done again
-
-
-@contextmanager
-def clear_memory_error(batch_size: int, image_size: int) -> Iterator[None]:
-    """Says what to do where a device runs out of memory."""
-    try:
-        yield
-    except tf.errors.ResourceExhaustedError as error:
-        raise MemoryError(
-            "The device has too little memory for a step. Train with a smaller batch or image, or "
-            "close what else uses the device. "
-            f"Received: batch_size={batch_size}, image_size={image_size}"
-        ) from error
 
 
 class StopOnNan(keras.callbacks.Callback):
@@ -82,10 +67,12 @@ class Checkpoint(keras.callbacks.Callback):
         """Puts a compiled model into the state kept last; returns how many epochs are done."""
         self.kept = time.monotonic()
         if (self.folder / STATE).exists():
-            history, *values = _load(self.folder / STATE)
+            with np.load(self.folder / STATE) as stored:
+                history, *arrays = stored.values()
             self.history = json.loads(history.tobytes())
-            self.best = _load(self.folder / BEST)
-            for variable, value in zip(_state(model), values, strict=True):
+            weights = len(model.weights)
+            self.best = arrays[:weights]
+            for variable, value in zip(_state(model), arrays[weights:], strict=True):
                 variable.assign(value)
         return len(self.history)
 
@@ -95,15 +82,11 @@ class Checkpoint(keras.callbacks.Callback):
         if self.best_epoch == epoch:
             self.best = self.model.get_weights()
         if time.monotonic() - self.kept >= EVERY:
-            self._keep()
-
-    def _keep(self) -> None:
-        """Writes the best weights before the state: killed between, epochs are done again."""
-        _save(self.folder / BEST, self.best)
-        history = np.frombuffer(json.dumps(self.history).encode(), np.uint8)
-        state = [keras.ops.convert_to_numpy(variable) for variable in _state(self.model)]
-        _save(self.folder / STATE, [history, *state])
-        self.kept = time.monotonic()
+            history = np.frombuffer(json.dumps(self.history).encode(), np.uint8)
+            state = [keras.ops.convert_to_numpy(variable) for variable in _state(self.model)]
+            arrays = [history, *self.best, *state]
+            runs.write_atomic(self.folder / STATE, lambda partial: np.savez(partial, *arrays))
+            self.kept = time.monotonic()
 
     def restore_best(self, model: keras.Model) -> pd.DataFrame:
         """Gives the model the weights of its best epoch.
@@ -118,34 +101,8 @@ class Checkpoint(keras.callbacks.Callback):
         return table.assign(best=table["epoch"] == self.best_epoch + 1)
 
 
-def _save(path: Path, arrays: list[np.ndarray]) -> None:
-    runs.write_atomic(path, lambda partial: np.savez(partial, *arrays))
-
-
-def _load(path: Path) -> list[np.ndarray]:
-    with np.load(path, allow_pickle=False) as stored:
-        return list(stored.values())
-
-
 def _state(model: keras.Model) -> list[Any]:
     return [*model.variables, *model.optimizer.variables]
-
-
-class WatchTest(keras.callbacks.Callback):
-    """Adds the test part's loss and accuracy to each epoch's record; must come first.
-
-    For demonstrations of what choosing by the test part does; nothing else may look at it.
-    """
-
-    def __init__(self, batches: keras.utils.PyDataset):
-        super().__init__()
-        self.batches = batches
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Scores the test part."""
-        found = self.model.evaluate(self.batches, verbose=0, return_dict=True)
-        if logs is not None:
-            logs.update({f"test_{name}": value for name, value in found.items()})
 
 
 class Progress(keras.callbacks.Callback):

@@ -86,30 +86,25 @@ def choose_accelerator() -> Accelerator:
         The accelerator; its `note` says in one line what was chosen.
     """
     gpus = tf.config.list_physical_devices("GPU")
-    _let_memory_grow(gpus)
+    for gpu in gpus:
+        with suppress(RuntimeError):  # too late, where a GPU is in use already
+            tf.config.experimental.set_memory_growth(gpu, True)
     kind = "GPU" if gpus else "CPU"
     names = tuple(device.name for device in tf.config.list_logical_devices(kind))
-    policy, xla = _gpu_precision(gpus) if gpus else ("float32", False)
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    # Tensor cores for 16 bits came with capability 7.0; the policy is one that all compute fast.
+    capability = min((d.get("compute_capability", (0, 0)) for d in details), default=(0, 0))
+    policy, xla = precision_for(capability), capability > (0, 0)
     onednn = not gpus and _use_onednn_bfloat16()
     threads = tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1
     strategy = _mirror(names) if len(names) > 1 else tf.distribute.get_strategy()
     bits = "oneDNN in bfloat16" if onednn else policy
-    what = f"{len(names)} x {_name(gpus, threads)}"
-    note = f"{what}, {bits}, {'XLA' if xla else 'no XLA'}"
+    cores = os.cpu_count()
+    device = f"CPU of {cores} cores" if threads == cores else f"CPU, {threads} of {cores} cores"
+    if gpus:
+        device = details[0].get("device_name", "GPU")
+    note = f"{len(names)} x {device}, {bits}, {'XLA' if xla else 'no XLA'}"
     return Accelerator(kind, len(names), policy, xla, onednn, threads, strategy, note)
-
-
-def _let_memory_grow(gpus: list[Any]) -> None:
-    for gpu in gpus:
-        with suppress(RuntimeError):  # too late, where a GPU is in use already
-            tf.config.experimental.set_memory_growth(gpu, True)
-
-
-def _gpu_precision(gpus: list[Any]) -> tuple[str, bool]:
-    """Precision that every GPU computes fast: 16-bit tensor cores came with capability 7.0."""
-    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
-    capability = min(d.get("compute_capability", (0, 0)) for d in details)
-    return precision_for(capability), capability > (0, 0)
 
 
 def precision_for(capability: tuple[int, int]) -> str:
@@ -152,13 +147,6 @@ def cpu_has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 def _mirror(names: tuple[str, ...]) -> Any:
     """One per process: a second one would mix up its sums with those of the first."""
     return tf.distribute.MirroredStrategy(list(names))
-
-
-def _name(gpus: list[Any], threads: int) -> str:
-    if gpus:
-        return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
-    cores = os.cpu_count()
-    return f"CPU of {cores} cores" if threads == cores else f"CPU, {threads} of {cores} cores"
 
 
 def use_fast_kernels(model: keras.Model) -> int:

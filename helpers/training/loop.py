@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
+from sklearn.utils import compute_class_weight
 
 from helpers import feed, runs
 from helpers.data import cnmc
@@ -26,11 +27,9 @@ from helpers.training import callbacks
 # The paper says 'SGD' alone; momentum 0.9 with Nesterov's look-ahead is our reading of it.
 OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
     "sgd": partial(keras.optimizers.SGD, momentum=0.9, nesterov=True),
-    "sgd_momentum": partial(keras.optimizers.SGD, momentum=0.9),
     "sgd_plain": keras.optimizers.SGD,
     "adam": keras.optimizers.Adam,
     "rmsprop": keras.optimizers.RMSprop,
-    "adagrad": keras.optimizers.Adagrad,
 }
 POSITIVE = cnmc.CLASSES.index("ALL")
 OF_PROFILE = "image_size", "batch_size", "epochs", "learning_rate", "schedule", "colour_jitter"
@@ -95,14 +94,11 @@ class Settings:
 
         Of the profile's own settings, None stands for what the profile says.
         """
-        settings = {key: getattr(profile, key) for key in OF_PROFILE}
-        own, options = {field.name for field in fields(cls)}, {}
-        for key, value in told.items():
-            if key not in own:
-                options[key] = value
-            elif value is not None or key not in OF_PROFILE:
-                settings[key] = value
-        return cls(model=name, options=options, **settings)
+        own = {field.name for field in fields(cls)}
+        options = {key: value for key, value in told.items() if key not in own}
+        settings = {key: value for key, value in told.items() if key in own}
+        usual = {key: getattr(profile, key) for key in OF_PROFILE if told.get(key) is None}
+        return cls(model=name, options=options, **settings | usual)
 
     def __post_init__(self) -> None:
         choices: dict[str, Iterable[str]] = {
@@ -143,13 +139,18 @@ class Settings:
 
 
 @contextmanager
-def quiet_tensorflow() -> Iterator[None]:
-    """Spares notebooks TensorFlow's hints on speed, such as one for each further network."""
+def on_device(batch_size: int, image_size: int) -> Iterator[None]:
+    """Spares notebooks TensorFlow's hints on speed, and says what to do where memory runs out."""
     logger = tf.get_logger()
     level = logger.level
     logger.setLevel("ERROR")
     try:
         yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise MemoryError(
+            "The device has too little memory: take a smaller batch or image, or close what else "
+            f"uses the device. Received: batch_size={batch_size}, image_size={image_size}"
+        ) from error
     finally:
         logger.setLevel(level)
 
@@ -288,33 +289,33 @@ def fit(
     """
     judge = "val" if settings.select_on == "validation" else settings.select_on
     checkpoint = callbacks.Checkpoint(folder, judge)
+
+    def watch(epoch: int, logs: dict[str, float]) -> None:
+        found = model.evaluate(data["test"], verbose=0, return_dict=True)
+        logs.update({f"test_{name}": value for name, value in found.items()})
+
     followers = [
         keras.callbacks.LambdaCallback(on_epoch_begin=data["train"].start_epoch),
         keras.callbacks.LearningRateScheduler(settings.rate_at),
         callbacks.StopOnNan(),
     ]
     if settings.watch_test or settings.select_on == "test":
-        followers.append(callbacks.WatchTest(data["test"]))
+        followers.append(keras.callbacks.LambdaCallback(on_epoch_end=watch))
     if report:
         followers.append(callbacks.Progress(report, settings.epochs))
-    with callbacks.clear_memory_error(settings.batch_size, settings.image_size):
-        model.fit(
-            data["train"],
-            initial_epoch=checkpoint.resume(model),
-            epochs=settings.epochs,
-            validation_data=data["validation"],
-            class_weight=_balance(data["train"].labels) if settings.class_weights else None,
-            callbacks=[*followers, checkpoint],
-            shuffle=False,  # The batches come shuffled.
-            verbose=0,
-        )
+    labels = data["train"].labels
+    balance = compute_class_weight("balanced", classes=np.unique(labels), y=labels)
+    model.fit(
+        data["train"],
+        initial_epoch=checkpoint.resume(model),
+        epochs=settings.epochs,
+        validation_data=data["validation"],
+        class_weight=dict(enumerate(balance)) if settings.class_weights else None,
+        callbacks=[*followers, checkpoint],
+        shuffle=False,  # The batches come shuffled.
+        verbose=0,
+    )
     return checkpoint.restore_best(model)
-
-
-def _balance(labels: np.ndarray) -> dict[int, float]:
-    """Weighs each class by the inverse of its share, so that the mean weight stays 1."""
-    counts = np.bincount(labels)
-    return {n: len(labels) / (len(counts) * int(count)) for n, count in enumerate(counts)}
 
 
 def save_images(folder: Path, table: pd.DataFrame, start: Path | None = None) -> None:

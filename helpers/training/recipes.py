@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
+import tensorflow as tf
 
 from helpers.augment import augmentation
 from helpers.data import cnmc, duplicates, image_files, split_files, splits
 from helpers.models import registry
-from helpers.settings import Profile, work_dir
+from helpers.settings import Profile, mute, processors, work_dir
 from helpers.training import hardware, trainer
 from helpers.training.loop import Settings
 from helpers.training.trainer import Run
@@ -30,7 +31,9 @@ FINE_TUNING = 0.1  # of the head's learning rate
 # Options of the small sister of the proposed network: one convolution per block, few filters.
 SISTER = {"filters": (8, 16, 32, 64, 96, 128), "convs_per_block": (1,) * 6, "dropout": 0.2}
 SMALL = 64  # px: up to here a network leaves most of a CPU idle, and building it takes longest
+LITTLE = 10_000_000  # pixels of all epochs: so few are learnt sooner than processes start
 MOST = 4  # processes; each takes about 1 GB of memory
+IDLE = 10  # s after which a process that waits for more gives its memory back
 
 
 def train_recipe(name: str, table: pd.DataFrame, profile: Profile, **told: Any) -> Run:
@@ -119,13 +122,21 @@ def gather_table(
 
 
 def _read_parts(folder: Path, seed: int) -> pd.DataFrame:
-    parts = {part: cnmc.index(folder / part) for part in ("train", "test")}
-    table = pd.concat([rows.assign(split=part) for part, rows in parts.items()], ignore_index=True)
-    table = duplicates.link_subjects(image_files.add_digests(table))
+    """Copies among the training images stay with those that they were drawn from, or go."""
+    if (folder / "train.csv").is_file():
+        kinds = dict.fromkeys(("subject", "fold", "source"), str)
+        train = pd.read_csv(folder / "train.csv", dtype=kinds).fillna({"fold": ""})
+        train = train.assign(**{name: f"{folder}/" + train[name] for name in ("path", "source")})
+    else:
+        train = cnmc.index(folder / "train")
+    parts = [train.assign(split="train"), cnmc.index(folder / "test").assign(split="test")]
+    table = duplicates.link_subjects(image_files.add_digests(pd.concat(parts, ignore_index=True)))
     is_train = table["split"] == "train"
     drawn = splits.split_by_subject(table[is_train].drop(columns="split"), 0.9, 0, seed)
-    held_out = drawn.assign(split=drawn["split"].replace("test", "validation"))
-    return pd.concat([held_out, table[~is_train]], ignore_index=True)
+    drawn["split"] = drawn["split"].replace("test", "validation")
+    if "source" in drawn:
+        drawn = drawn[(drawn["split"] == "train") | drawn["source"].isna()]
+    return pd.concat([drawn, table[~is_train]], ignore_index=True)
 
 
 def train_all(
@@ -141,7 +152,8 @@ def train_all(
             networks this small gain nothing from a second, and threads of several processes wait
             for each other. Any number of them gives the same bits; one, which trains here and in
             all threads, gives others, as sums are then rounded in another order. By default one
-            per processor, up to four; one where images are large or a GPU is there.
+            per processor, up to four; one where images are large, there is little to learn, or a
+            GPU is there.
         train: What carries out a job: `trainer.train` or `autoencoder.pretrain`.
 
     Returns:
@@ -150,33 +162,39 @@ def train_all(
     Raises:
         ValueError: If the arguments of a job cannot work; as in `trainer.train`.
     """
+    no_settings = ("table", "report", "allow_leaks")
+    sides, pixels = [0], 0
     for job in jobs.values():
-        no_settings = ("table", "report", "allow_leaks")
-        Settings.choose(**{key: told for key, told in job.items() if key not in no_settings})
-    count = _default_workers(jobs) if workers is None else workers
-    if count == 1:
+        told = Settings.choose(**{key: job[key] for key in job if key not in no_settings})
+        sides.append(told.image_size)
+        pixels += len(job["table"]) * told.epochs * told.image_size**2
+    if workers is None:
+        workers = _default_workers(len(jobs), max(sides), pixels)
+    if workers == 1:
         return {key: train(**job) for key, job in jobs.items()}
+    return _train_beside(workers, jobs, train)
+
+
+def _default_workers(jobs: int, side: int, pixels: int) -> int:
+    is_gpu = hardware.choose_accelerator().kind == "GPU"
+    alone = is_gpu or side > SMALL or pixels < LITTLE
+    return 1 if alone else min(processors(), jobs, MOST)
+
+
+def _train_beside(
+    workers: int, jobs: Mapping[Key, Mapping[str, Any]], train: Callable[..., Run]
+) -> dict[Key, Run]:
     from joblib import Parallel, delayed
 
     calls = [delayed(_elsewhere)(train, str(work_dir()), dict(job)) for job in jobs.values()]
+    # TensorFlow speaks while `train` is unpickled, and so before anything here could mute it.
+    team = Parallel(workers, "loky", initializer=mute, idle_worker_timeout=IDLE)
     with warnings.catch_warnings():  # A process that has grown is replaced: no news, either.
         warnings.filterwarnings("ignore", "A worker stopped", UserWarning)
-        return dict(zip(jobs, Parallel(n_jobs=count)(calls), strict=True))
-
-
-def _default_workers(jobs: Mapping[Any, Mapping[str, Any]]) -> int:
-    sides = [job.get("image_size") or job["profile"].image_size for job in jobs.values()]
-    if max(sides) > SMALL or hardware.choose_accelerator().kind == "GPU":
-        return 1
-    return min(os.cpu_count() or 1, len(jobs), MOST)
+        return dict(zip(jobs, team(calls), strict=True))
 
 
 def _elsewhere(train: Callable[..., Run], work: str, job: dict[str, Any]) -> Run:
-    # What the libraries say while they start is no news; an error comes back as an exception.
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    import tensorflow as tf
-
     tf.config.threading.set_intra_op_parallelism_threads(1)
     if not gc.get_freeze_count():
         gc.freeze()  # the libraries need not be looked through before each training

@@ -3,7 +3,6 @@
 import gc
 import inspect
 import json
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -203,7 +202,6 @@ class Classification:
             "best_epoch": best,
             "epochs": epochs,
             "parameters": model.count_params(),
-            "trained_parameters": sum(math.prod(v.shape) for v in model.trainable_variables),
             "accelerator": self.accelerator.note,
             "weights_note": weights,
             "note": f"{told.model}, {told.image_size} px, {told.optimizer} at "
@@ -282,7 +280,7 @@ def train(
         for leftover in (*folder.glob("*.npz"), *folder.glob("*.npy")):
             leftover.unlink()
 
-    with loop.quiet_tensorflow():
+    with loop.on_device(settings.batch_size, settings.image_size):
         description = job.describe() | {"data": runs.table_digest(table)}
         folder = runs.make_once(work_dir() / "runs", description, make)
     return _load(folder, job)
@@ -324,8 +322,9 @@ def predict(
         The table's rows with `probability` of ALL; of several views one row per image and view,
         with `view` from 0, the image as it is.
     """
-    images = feed.stream_images(table, size or model.input_shape[1], batch_size)
-    with loop.quiet_tensorflow():
+    size = size or model.input_shape[1]
+    images = feed.stream_images(table, size, batch_size)
+    with loop.on_device(batch_size, size):
         judged = loop.probabilities(model, images, views)
     if views == 1:
         return table.assign(probability=judged[0])
