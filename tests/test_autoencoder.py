@@ -64,7 +64,7 @@ def test_when_built_then_the_image_comes_back_in_its_size(size):
 def test_when_it_begins_at_the_mean_then_it_draws_the_mean_image_of_all_batches(tmp_path):
     images = np.random.default_rng(0).uniform(0, 1, (5, 32, 32, 3)).astype("float32")
     model = autoencoder.build(network())
-    autoencoder.begin_at_mean(model, [images[:3], images[3:]])  # of unequal size
+    model.get_layer("usual_image").adapt(part for part in (images[:3], images[3:]))
     drawn = model.predict_on_batch(255 * images[:1])[0]
     np.testing.assert_allclose(drawn, images.mean(axis=0), atol=4e-3)  # bfloat16 on some CPUs
     kept = model.get_layer("usual_image").get_weights()[0]

@@ -11,7 +11,6 @@ training.
 """
 
 import math
-from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
@@ -95,7 +94,8 @@ class Reconstruction(trainer.Classification):
         """Returns the auto-encoder of the network, at its start, and its batches per part."""
         data = self.serve(self.keep_images(), turn=self.settings.turn)
         model = build(network, self.settings.seed)
-        begin_at_mean(model, (answers for _, answers in data["train"]))
+        # It draws the mean image until it has learnt, and measures deviations from it.
+        model.get_layer(_USUAL).adapt(answers for _, answers in data["train"])
         return model, data
 
     def ask(self, model: keras.Model, batches: feed.Batches) -> np.ndarray:
@@ -144,9 +144,10 @@ def build(network: keras.Model, seed: int = 0) -> keras.Model:
         seed: Decides the first weights of the decoder.
 
     Returns:
-        A model from raw images (0 to 255) to the same images from about 0 to 1; see
-        `begin_at_mean`. Nothing in the decoder can fall silent: cells are dark, and with ReLU and
-        sigmoid it settled for black.
+        A model from raw images (0 to 255) to the same images from about 0 to 1. Its last layer
+        gives each pixel the mean and the spread that it has among the images, once it has been
+        adapted to them; the convolution before it starts at zero. Nothing in the decoder can fall
+        silent: cells are dark, and with ReLU and sigmoid it settled for black.
     """
     encoder = encoder_of(network)
     answer = encoder.output
@@ -176,19 +177,6 @@ def _enlarge(answer: Any, side: int) -> Any:
     extra = answer.shape[1] - side
     half = (extra // 2, extra - extra // 2)
     return keras.layers.Cropping2D((half, half))(answer) if extra else answer
-
-
-def begin_at_mean(model: keras.Model, images: Iterable[np.ndarray]) -> None:
-    """Lets an untrained auto-encoder draw the mean image, and measure deviations from it.
-
-    The last layer gives each pixel the mean and the spread that it has among the images, as
-    `keras.layers.Normalization` learns them; the convolution before it starts at zero.
-
-    Args:
-        model: As from `build`; call before `compile`.
-        images: Batches of training images, from 0 to 1.
-    """
-    model.get_layer(_USUAL).adapt(images)
 
 
 def redraw(run: trainer.Run, images: np.ndarray) -> np.ndarray:

@@ -303,18 +303,13 @@ def _load(folder: Path, job: Classification) -> Run:
 
 
 def predict(
-    model: keras.Model,
-    table: pd.DataFrame,
-    size: int | None = None,
-    batch_size: int = 100,
-    views: int = 1,
+    model: keras.Model, table: pd.DataFrame, batch_size: int = 100, views: int = 1
 ) -> pd.DataFrame:
     """Lets a network judge images, however many: only one batch is in memory at a time.
 
     Args:
         model: Takes raw images, gives the probabilities of `cnmc.CLASSES`.
         table: Rows with `path`; labels are not looked at.
-        size: Side of the images in px; by default what the model takes.
         batch_size: Images at a time.
         views: 8 shows each image in all eight positions of a square (test-time augmentation).
 
@@ -322,7 +317,7 @@ def predict(
         The table's rows with `probability` of ALL; of several views one row per image and view,
         with `view` from 0, the image as it is.
     """
-    size = size or model.input_shape[1]
+    size = model.input_shape[1]
     images = feed.stream_images(table, size, batch_size)
     with loop.on_device(batch_size, size):
         judged = loop.probabilities(model, images, views)
