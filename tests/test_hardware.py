@@ -137,7 +137,7 @@ def test_when_precision_or_devices_differ_then_the_numerics_do(choose):
 
 
 def test_when_fewer_threads_share_the_sums_then_numerics_and_note_say_so(choose, monkeypatch):
-    monkeypatch.setattr(hardware.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(hardware, "processors", lambda: 4)
     all_of_them, one = choose(_machine()), choose(_machine(threads=1))
     assert (all_of_them.threads, one.threads) == (4, 1)
     assert all_of_them.numerics != one.numerics

@@ -398,3 +398,12 @@ def test_when_a_saved_network_carries_code_then_it_is_not_loaded(table):
     trap.save(run.folder / "model.keras")
     with pytest.raises(ValueError, match="safe"):
         run.load_model()
+
+
+def test_when_the_first_run_chose_its_epoch_on_the_test_part_then_the_next_has_not_unseen_cells(
+    table,
+):
+    first = _train(table, stage="all", select_on="test", epochs=1)
+    images = pd.read_csv(_train(table, start_from=first, epochs=1).folder / "images.csv")
+    tested = images[images["sha256"].isin(images.loc[images["split"] == "test", "sha256"])]
+    assert set(tested["split"]) == {"test", "validation"}

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
 from scipy.stats import norm
 
 from helpers import runs, settings
@@ -112,6 +113,8 @@ def _write_all(cells: list[Cell], tree: Path) -> None:
     workers = min(settings.processors(), len(cells) // 100) or 1
     jobs = [delayed(_write)(cell, tree / cell.path) for cell in cells]
     Parallel(n_jobs=workers, batch_size=CHUNK)(jobs)
+    if workers > 1:  # idle workers would outlive a notebook by minutes
+        get_reusable_executor().shutdown(wait=True)
 
 
 def _write(cell: Cell, path: Path) -> None:

@@ -26,6 +26,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from helpers.settings import processors
+
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 # Read by TensorFlow's graph optimizer each time that it chooses what to compute in 16 bits.
 _KEEP_FLOAT32 = "TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_ALLOWLIST_REMOVE"
@@ -96,15 +98,22 @@ def choose_accelerator() -> Accelerator:
     capability = min((d.get("compute_capability", (0, 0)) for d in details), default=(0, 0))
     policy, xla = precision_for(capability), capability > (0, 0)
     onednn = not gpus and _use_onednn_bfloat16()
-    threads = tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1
+    cores = processors()  # that a container or the user's bounds leave, not those of the machine
+    with suppress(RuntimeError):  # too late, where TensorFlow has computed already
+        if cores < (os.cpu_count() or 1) and not _threads_told():
+            tf.config.threading.set_intra_op_parallelism_threads(cores)
+    threads = _threads_told() or cores
     strategy = _mirror(names) if len(names) > 1 else tf.distribute.get_strategy()
     bits = "oneDNN in bfloat16" if onednn else policy
-    cores = os.cpu_count()
     device = f"CPU of {cores} cores" if threads == cores else f"CPU, {threads} of {cores} cores"
     if gpus:
         device = details[0].get("device_name", "GPU")
     note = f"{len(names)} x {device}, {bits}, {'XLA' if xla else 'no XLA'}"
     return Accelerator(kind, len(names), policy, xla, onednn, threads, strategy, note)
+
+
+def _threads_told() -> int:
+    return tf.config.threading.get_intra_op_parallelism_threads()
 
 
 def precision_for(capability: tuple[int, int]) -> str:

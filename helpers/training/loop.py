@@ -1,6 +1,7 @@
 """What a training can be told, and the functions that its steps are made of."""
 
 import inspect
+import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -326,5 +327,8 @@ def save_images(folder: Path, table: pd.DataFrame, start: Path | None = None) ->
     known["drawn"] = [cnmc.is_drawn(path) for path in origin]
     if start:
         before = pd.read_csv(start / "images.csv", dtype={"subject": str, "linked_subject": str})
+        told = json.loads((start / "metrics.json").read_text())["settings"]
+        if told["select_on"] == "test":  # then its epoch was chosen on them
+            before["split"] = before["split"].replace("test", "validation")
         known = pd.concat([known, before[before["split"] != "test"]])
     known.drop_duplicates(["sha256", "split"]).to_csv(folder / "images.csv", index=False)
