@@ -114,8 +114,10 @@ def split(
     table = split_files.split_folders(source, target, ratio, seed, by=by, how=how)
     for (part, label), rows in table.groupby(["split", "label"]):
         typer.echo(f"{part:<10} {label:<4} {len(rows):>7,} images")
-    if by == "image":
-        _tell("Cells of one subject are on both sides: scores will be too good. See --by subject.")
+    shared = (table.groupby("linked_subject")["split"].nunique() > 1).sum()
+    if shared:
+        told = f"{shared:,} subjects have cells on both sides: scores will be too good."
+        _tell(f"{told} See --by subject.")
 
 
 @app.command()

@@ -90,6 +90,8 @@ def lock(path: Path) -> Iterator[None]:
 
 
 def _seal(folder: Path, key: str, description: Mapping[str, Any]) -> None:
+    for leftover in folder.rglob(".partial-*"):  # of a process that was killed while writing
+        leftover.unlink()
     files = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != MANIFEST]
     digests = {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
     text = json.dumps({"key": key, "description": dict(description), "files": digests}, indent=1)
@@ -114,7 +116,7 @@ def _check_record(folder: Path, key: str) -> None:
 
 def write_atomic(path: Path, write: Callable[[Path], Any]) -> None:
     """Has a file written under a temporary name of the same suffix, and renames it when whole."""
-    partial = path.with_name(f".partial-{path.name}")
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
     write(partial)
     os.replace(partial, path)
 

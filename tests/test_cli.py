@@ -347,6 +347,25 @@ class TestDoctor:
         assert done.stderr == ""
 
 
+class TestLinkedSplit:
+    def test_when_parts_of_a_split_are_links_then_it_is_augmented(self, run, tmp_path):
+        run("draw", tmp_path / "d", "--subjects", 3, 3, "--images", 24)
+        run("split", tmp_path / "d", tmp_path / "s", "--by", "subject")
+        (tmp_path / "x").mkdir()
+        for part in ("train", "test"):
+            (tmp_path / "x" / part).symlink_to(tmp_path / "s" / part, target_is_directory=True)
+        code, *_ = run("augment", tmp_path / "x", tmp_path / "a", "--total", 30)
+        assert code == 0
+        assert len(list((tmp_path / "a" / "train").rglob("*.bmp"))) == 30
+
+    def test_when_no_subject_is_on_both_sides_then_no_such_thing_is_said(self, run, tmp_path):
+        run("draw", tmp_path / "d", "--subjects", 3, 3, "--images", 24)
+        _, _, leaky = run("split", tmp_path / "d", tmp_path / "s")
+        _, _, clean = run("split", tmp_path / "d", tmp_path / "t", "--by", "subject")
+        assert "both sides" in leaky
+        assert "both sides" not in clean
+
+
 class TestFetch:
     def test_when_fetched_then_origin_and_folder_are_told(self, run, monkeypatch, tmp_path):
         monkeypatch.setattr(official, "fetch", lambda folder: folder / "C-NMC_Leukemia")

@@ -234,3 +234,11 @@ class TestThreshold:
     def test_when_a_share_is_none_then_it_is_refused(self, validation, wrong):
         with pytest.raises(ValueError, match=f"Received: sensitivity={wrong}"):
             performance.choose_threshold(validation, sensitivity=wrong)
+
+
+def test_when_a_probability_in_32_bits_is_the_threshold_then_the_cell_is_called_as_it_is_scored():
+    odd = float(np.float32(0.9479373))
+    cells = pd.DataFrame({"label": ["ALL"], "linked_subject": ["a"],
+                          "probability": np.array([0.9479373], np.float32)})  # fmt: skip
+    for threshold in (odd, 0.9479373, np.nextafter(odd, 0)):
+        assert performance.right(cells, threshold)[0] == (odd > threshold)

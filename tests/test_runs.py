@@ -236,3 +236,12 @@ def test_when_a_byte_label_part_or_the_order_changes_then_the_digest_changes(tmp
         table.iloc[::-1],
     ]
     assert len({runs.table_digest(t) for t in [table, *changed]}) == 5
+
+
+def test_when_a_process_was_killed_while_writing_then_no_leftover_is_sealed(tmp_path):
+    def make(folder):
+        (folder / ".partial-1-model.keras").write_text("half")
+        (folder / "model.keras").write_text("whole")
+
+    folder = runs.make_once(tmp_path, {"seed": 1}, make)
+    assert sorted(p.name for p in folder.iterdir()) == ["model.keras", "run.json"]

@@ -665,3 +665,8 @@ class TestStart:
         )
         with pytest.raises(ValueError, match=r"3 linked subjects.*18 HEM of 6.*8 ALL of 2"):
             helpers.start()
+
+
+def test_when_images_are_blank_then_none_is_dropped_as_the_copy_of_another():
+    table = pd.DataFrame({"path": list("abcd"), "pixels": [None, None, "x", "x"]})
+    assert list(duplicates.drop_duplicates(table)["path"]) == ["a", "b", "c"]

@@ -1,5 +1,6 @@
 """Stain: planted dyes are found again, targets are reached, and black stays black."""
 
+import functools
 import linecache
 import subprocess
 import sys
@@ -42,6 +43,11 @@ def darken(by):
 
 def power(image, by):
     return (image // 16) ** by
+
+
+@functools.wraps(power)
+def wrapped(image, by):
+    return image // 2
 
 
 def apply(image, treat):
@@ -177,6 +183,21 @@ class TestCopies:
         written = stain.write_copies(pd.concat([table, table[:1]]), stain.even_light)
         assert written["path"].nunique() == 3
         assert written["path"].iloc[0] == written["path"].iloc[3]
+
+    def test_when_other_files_hold_the_same_images_then_their_copies_are_there(
+        self, table, tmp_path
+    ):
+        stain.write_copies(table, partial(power, by=1))
+        path = tmp_path / "other_name.png"
+        path.write_bytes(Path(table["path"].iloc[0]).read_bytes())
+        again = table.assign(path=[str(path), *table["path"].iloc[1:]])
+        assert all(
+            Path(p).is_file() for p in stain.write_copies(again, partial(power, by=1))["path"]
+        )
+
+    def test_when_a_function_is_wrapped_in_another_then_it_is_refused(self, table):
+        with pytest.raises(ValueError, match="named function"):
+            stain.write_copies(table, wrapped)
 
     def test_when_a_function_is_redefined_then_its_new_copies_are_written(
         self, table, cells, tmp_path

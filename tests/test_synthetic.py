@@ -26,6 +26,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedShuffleSplit
 
 from helpers import settings
+from helpers.data import cnmc
 from helpers.standin import cohort
 from helpers.standin.cohort import plan_cells
 from helpers.standin.nucleus import draw_nucleus
@@ -336,3 +337,28 @@ def test_when_real_data_is_named_then_nothing_is_drawn(tree, tmp_path, monkeypat
     monkeypatch.setenv("CNMC_WORK", str(tmp_path))
     assert cohort.find_or_draw(settings.active("smoke")).root == tree
     assert not list(tmp_path.iterdir())
+
+
+def test_when_images_of_a_drawn_tree_are_gone_then_it_is_not_taken_for_whole(tmp_path):
+    root = cohort.draw(tmp_path / "t", (3, 3), 24).root
+    next(root.rglob("*.bmp")).unlink()
+    with pytest.raises(FileNotFoundError, match=r"drawn anew.*with 23 of 24 images"):
+        cohort.draw(root, (3, 3), 24)
+
+
+def test_when_a_marker_holds_something_else_then_the_folder_is_refused(tmp_path):
+    (tmp_path / "synthetic.json").write_text("[]")
+    with pytest.raises(FileExistsError, match="new or empty"):
+        cohort.draw(tmp_path, (3, 3), 24)
+
+
+@pytest.mark.parametrize("linked", ["a file", "a folder"])
+def test_when_drawn_cells_are_reached_through_links_then_they_are_known_as_drawn(
+    tree, tmp_path, linked
+):
+    cell = next(tree.rglob("*.bmp"))
+    source = cell if linked == "a file" else cell.parent
+    (tmp_path / "all").mkdir()
+    (tmp_path / "all" / source.name).symlink_to(source, target_is_directory=source.is_dir())
+    assert cnmc.locate(tmp_path).is_synthetic
+    assert cnmc.is_drawn(next(p for p in tmp_path.rglob("*") if p.is_symlink()))

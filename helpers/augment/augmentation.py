@@ -295,7 +295,8 @@ def augment_folders(
                 _copy_tree(source / part, whole / part, how)
         if cnmc.is_drawn(source / "train"):  # copies of stand-ins stay stand-ins
             (whole / cnmc.MARKER).write_text("{}\n")
-        train = found.assign(path=f"{whole}" + found["path"].str.removeprefix(f"{source}"))
+        inside = found["path"].str.removeprefix(f"{(source / 'train').resolve()}")
+        train = found.assign(path=f"{whole / 'train'}" + inside)
         drawn = augment(train, whole / "train", total, seed, per_class=per_class)
         table = pd.concat([train, drawn], ignore_index=True)[[*train.columns, "source"]]
         relative = table[["path", "source"]].map(

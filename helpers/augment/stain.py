@@ -217,6 +217,7 @@ def write_copies(
     description = {"images": images, "transform": _identify(transform), "version": VERSION}
     paths = table["path"].unique()
     names = {path: f"{n:05}_{Path(path).stem}.png" for n, path in enumerate(paths)}
+    description["names"] = [names[path] for path in table["path"]]
 
     def make(folder: Path) -> None:
         def write(data: bytes, path: str) -> None:
@@ -237,6 +238,7 @@ def _identify(transform: Callable) -> str:
     # Lambdas and inner functions may have the text of one that does something else.
     if (
         not inspect.isfunction(call.func)
+        or hasattr(call.func, "__wrapped__")
         or "<" in call.func.__qualname__
         or any(map(callable, given))
     ):

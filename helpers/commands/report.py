@@ -283,7 +283,8 @@ def _new_folder(out: Path | None, run: Trained, data: str | Path) -> Path:
 
 
 def _write_predictions(folder: Path, judged: pd.DataFrame, threshold: float) -> pd.DataFrame:
-    called = pd.Series(np.where(judged["probability"] > threshold, "ALL", "HEM"), judged.index)
+    is_all = judged["probability"].astype(float) > threshold  # in 64 bits, as the scores
+    called = pd.Series(np.where(is_all, "ALL", "HEM"), judged.index)
     table = judged.assign(called=called.where(judged["probability"].notna()))
     table = table[[name for name in KEPT if name in table]]
     table.to_csv(folder / "predictions.csv", index=False, errors="backslashreplace")

@@ -56,12 +56,16 @@ def locate(root: str | Path) -> Source:
         FileNotFoundError: If there is no such folder.
     """
     folder = existing_folder(root)
-    return Source(folder, is_synthetic=is_drawn(folder / MARKER))
+    walk = os.walk(folder, followlinks=True)
+    images = (Path(at, name) for at, _, names in walk for name in names)
+    first = next((path for path in images if path.suffix.lower() in SUFFIXES), folder)
+    return Source(folder, is_synthetic=is_drawn(folder / MARKER) or is_drawn(first))
 
 
 def is_drawn(path: str | Path) -> bool:
-    """Whether a file lies in a tree of drawn stand-in cells, however deep."""
-    return any((folder / MARKER).is_file() for folder in Path(path).absolute().parents)
+    """Whether a file, or what it is a link to, lies in a tree of drawn stand-in cells."""
+    folders = {*Path(path).absolute().parents, *Path(path).resolve().parents}
+    return any((folder / MARKER).is_file() for folder in folders)
 
 
 def existing_folder(root: str | Path) -> Path:

@@ -63,9 +63,11 @@ def _side_by_side(table: pd.DataFrame, first: pd.Series, second: pd.Series) -> p
 def drop_duplicates(table: pd.DataFrame) -> pd.DataFrame:
     """Returns the table with the first copy of every image only, rows numbered anew.
 
-    Link the subjects first: a dropped copy no longer shows which subjects belong together.
+    Link the subjects first: a dropped copy no longer shows which subjects belong together. An
+    image without a digest, which is blank, is no copy of another.
     """
-    return table.drop_duplicates(_digest_column(table)).reset_index(drop=True)
+    digests = table[_digest_column(table)]
+    return table[digests.isna() | ~digests.duplicated()].reset_index(drop=True)
 
 
 def link_subjects(table: pd.DataFrame) -> pd.DataFrame:

@@ -213,7 +213,7 @@ def prepare(source: cnmc.Source, profile: Profile, seed: int = 1) -> pd.DataFram
     """
     found = cnmc.index(source.root)
     states = [(path, os.stat(path)) for path in found["path"]]  # size and time stand for content
-    files = {path: [state.st_size, state.st_mtime_ns] for path, state in states}
+    files = {path: [state.st_size, state.st_mtime_ns, state.st_ctime_ns] for path, state in states}
     description = {"step": "split", "version": VERSION, "versions": _versions()}
     description |= {"files": key_of(files), "root": str(source.root), "images": profile.images}
     description |= {"ratio": RATIO, "validation": VALIDATION, "seed": seed}

@@ -137,7 +137,7 @@ def sample(predictions: pd.DataFrame) -> metrics.Sample:
 
 def right(predictions: pd.DataFrame, threshold: float = 0.5) -> pd.Series:
     """Tells for each judged cell whether it is called right: ALL above the threshold, else HEM."""
-    return (predictions["probability"] > threshold) == (predictions["label"] == "ALL")
+    return (predictions["probability"].astype(float) > threshold) == (predictions["label"] == "ALL")
 
 
 def verdict(low: float, high: float, above: str = "helps", below: str = "harms") -> str:

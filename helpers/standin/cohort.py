@@ -99,7 +99,16 @@ def draw(root: str | Path, subjects: tuple[int, int], images: int, seed: int = 2
 
 def _holds(root: Path, marker: dict) -> bool:
     there = root / cnmc.MARKER
-    return there.is_file() and marker.items() <= json.loads(there.read_text()).items()
+    facts = json.loads(there.read_text()) if there.is_file() else None
+    if not isinstance(facts, dict) or not marker.items() <= facts.items():
+        return False
+    found = sum(1 for _ in root.rglob("*.bmp"))
+    if found < marker["images"]:
+        raise FileNotFoundError(
+            f"A drawn tree is whole, or drawn anew: delete the folder. Received: {root} with "
+            f"{found:,} of {marker['images']:,} images"
+        )
+    return True
 
 
 def _count(cells: list[Cell]) -> dict[str, int]:

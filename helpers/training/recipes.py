@@ -78,6 +78,7 @@ def train_stages(name: str, table: pd.DataFrame, profile: Profile, **told: Any) 
             f"Received: {', '.join(told)}"
         )
     optimizer, rate = profile.transfer
+    told = {key: value for key, value in told.items() if value is not None}
     told = {"optimizer": optimizer, "learning_rate": rate, **told}
     head = trainer.train(name, table, profile, stage="head", **told)
     told["learning_rate"] = FINE_TUNING * head.metrics["settings"]["learning_rate"]
