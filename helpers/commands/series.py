@@ -105,7 +105,7 @@ def _measure(worker: threading.Thread) -> float:
     worker.start()
     try:
         while worker.is_alive():
-            worker.join(0.5)
+            worker.join(1.0)
             started |= set(this.children(recursive=True)) - before
             used = 0
             for process in (this, *started):
