@@ -357,6 +357,7 @@ class TestLinkedSplit:
         code, *_ = run("augment", tmp_path / "x", tmp_path / "a", "--total", 30)
         assert code == 0
         assert len(list((tmp_path / "a" / "train").rglob("*.bmp"))) == 30
+        assert cnmc.locate(tmp_path / "a").is_synthetic
 
     def test_when_no_subject_is_on_both_sides_then_no_such_thing_is_said(self, run, tmp_path):
         run("draw", tmp_path / "d", "--subjects", 3, 3, "--images", 24)

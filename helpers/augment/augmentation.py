@@ -293,7 +293,7 @@ def augment_folders(
         for part in ("train", "test"):
             if (source / part).is_dir():
                 _copy_tree(source / part, whole / part, how)
-        if cnmc.is_drawn(source / "train"):  # copies of stand-ins stay stand-ins
+        if found["path"].map(cnmc.is_drawn).any():  # copies of stand-ins stay stand-ins
             (whole / cnmc.MARKER).write_text("{}\n")
         inside = found["path"].str.removeprefix(f"{(source / 'train').resolve()}")
         train = found.assign(path=f"{whole / 'train'}" + inside)

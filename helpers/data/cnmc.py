@@ -58,8 +58,8 @@ def locate(root: str | Path) -> Source:
     folder = existing_folder(root)
     walk = os.walk(folder, followlinks=True)
     images = (Path(at, name) for at, _, names in walk for name in names)
-    first = next((path for path in images if path.suffix.lower() in SUFFIXES), folder)
-    return Source(folder, is_synthetic=is_drawn(folder / MARKER) or is_drawn(first))
+    first = (path for path in images if path.suffix.lower() in SUFFIXES)
+    return Source(folder, is_synthetic=is_drawn(next(first, folder / MARKER)))
 
 
 def is_drawn(path: str | Path) -> bool:
