@@ -116,6 +116,93 @@ class TestFiles:
         with pytest.raises(FileExistsError, match="new or empty folder"):
             report.evaluate_run(run, cells, written[0])
 
+    @pytest.mark.parametrize("call", [report.evaluate_run, report.predict_images])
+    def test_when_two_take_folders_at_the_same_time_then_each_has_its_own(
+        self, run, cells, tmp_path, monkeypatch, call
+    ):
+        monkeypatch.setenv("CNMC_WORK", str(tmp_path))
+        make, inner = Path.mkdir, []
+
+        def mkdir(path, *args, **options):
+            if path.parent.name == "evaluations" and not inner:
+                inner.append(None)
+                inner[0] = call(run, cells)[-1]
+            make(path, *args, **options)
+
+        monkeypatch.setattr(Path, "mkdir", mkdir)
+        outer = call(run, cells)[-1]
+        assert outer != inner[0]
+        assert list(files(outer)) == list(files(inner[0]))
+        assert "predictions.csv" in files(outer)
+        with pytest.raises(FileExistsError, match="new or empty folder"):
+            call(run, cells, outer)
+
+    @pytest.mark.parametrize("call", [report.evaluate_run, report.predict_images])
+    def test_when_two_are_given_one_folder_then_the_second_is_refused_before_its_work(
+        self, run, cells, tmp_path, monkeypatch, call
+    ):
+        judge, asked = report._judge, []
+
+        def while_it_works(*args):
+            asked.append(args)
+            with pytest.raises(FileExistsError, match=r"new or empty folder.*out'"):
+                call(run, cells, tmp_path / "out")
+            return judge(*args)
+
+        monkeypatch.setattr(report, "_judge", while_it_works)
+        call(run, cells, tmp_path / "out")
+        assert len(asked) == 1
+
+    def test_when_the_folder_is_filled_meanwhile_then_nothing_is_overwritten(
+        self, run, cells, tmp_path, monkeypatch
+    ):
+        judge = report._judge
+
+        def while_it_works(*args):
+            for name in ("metrics.json", "report.html"):
+                (tmp_path / "out" / name).write_text("mine")
+            return judge(*args)
+
+        monkeypatch.setattr(report, "_judge", while_it_works)
+        with pytest.raises(OSError, match=r"already exists|File exists"):
+            report.evaluate_run(run, cells, tmp_path / "out")
+        assert files(tmp_path / "out") == {"metrics.json": b"mine", "report.html": b"mine"}
+
+    @pytest.mark.parametrize("there", [True, False])
+    def test_when_the_work_fails_then_there_is_no_result(
+        self, run, cells, tmp_path, monkeypatch, there
+    ):
+        def fail(*_, **__):
+            raise OSError("No space left on device")
+
+        out = tmp_path / "deep" / "out"
+        if there:
+            out.mkdir(parents=True)
+        monkeypatch.setattr(report.card, "write_page", fail)
+        monkeypatch.setattr(pd.DataFrame, "to_csv", fail)
+        for call in (report.evaluate_run, report.predict_images):
+            with pytest.raises(OSError, match="No space left"):
+                call(run, cells, out)
+            assert not out.exists()
+
+    @pytest.mark.parametrize("place", ["file", "file/deep/er"])
+    def test_when_a_file_is_in_the_way_then_no_image_is_read(
+        self, run, cells, tmp_path, monkeypatch, place
+    ):
+        (tmp_path / "file").write_text("mine")
+        monkeypatch.setattr(cnmc, "find_files", lambda root: [][0])
+        monkeypatch.setattr(cnmc, "list_images", lambda root: [][0])
+        for call in (report.evaluate_run, report.predict_images):
+            with pytest.raises((FileExistsError, NotADirectoryError)):
+                call(run, cells, tmp_path / place)
+        assert files(tmp_path) == {"file": b"mine"}
+
+
+def files(folder):
+    """All files under a folder with what they hold."""
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
 
 class TestRuns:
     def test_when_the_model_in_a_run_is_named_then_it_is_that_run(self, run):
@@ -251,7 +338,33 @@ class TestUnseen:
         shutil.copytree(foreign, data, dirs_exist_ok=True)
         scored, what, text = evaluate(run, data)
         assert (scored, what) == (2, f"2 of the 4 images of the run's test part, {report.UNSEEN}")
-        assert "left out: 14 of 16 files" in text
+        assert "left out: 14 of 16 files; the training part is scored" in text
+
+    @pytest.mark.parametrize("light", [0, 200])
+    def test_when_an_image_is_blank_then_it_is_not_scored(self, cells, evaluate, tmp_path, light):
+        known = shutil.copytree(cells, tmp_path / "known")
+        others = write_cells(tmp_path / "others", ("8", "H8"), seed=2)
+        blank = Image.new("RGB", (450, 450), (light,) * 3)
+        for path in ("known/all/UID_1_77_1_all", "known/all/UID_3_77_1_all",
+                     "others/all/UID_8_88_1_all", "others/hem/UID_H8_88_1_hem"):  # fmt: skip
+            blank.save(tmp_path / f"{path}.png")
+        with pytest.warns(UserWarning, match="2 images are blank"):
+            folder = make_run(tmp_path, known_table(known, PARTS))
+        with pytest.warns(UserWarning, match="2 images are blank"):
+            scored, what, text = evaluate(folder, others)
+        assert (scored, what) == (4, f"4 images, none known as the run's; {report.OTHERS}")
+        assert "left out: 2 of 6 files" in text
+        with pytest.warns(UserWarning, match="2 images are blank"):
+            assert evaluate(folder, known)[:2] == (4, ALL_OF_TEST)
+
+    def test_when_all_images_are_blank_then_there_is_no_score(self, run, tmp_path):
+        (tmp_path / "dark" / "all").mkdir(parents=True)
+        Image.new("RGB", (450, 450)).save(tmp_path / "dark" / "all" / "UID_8_1_1_all.bmp")
+        with (
+            pytest.warns(UserWarning, match="1 images are blank"),
+            pytest.raises(ValueError, match=r"score on blank images.*says nothing.*1 images"),
+        ):
+            report.evaluate_run(run, tmp_path / "dark", tmp_path / "out")
 
     def test_when_images_are_there_twice_then_each_is_scored_once(
         self, run, cells, evaluate, tmp_path
@@ -376,6 +489,17 @@ class TestOrigin:
         assert what.endswith(report.OTHERS)
         assert "official" not in text
         assert "C-NMC 2019" not in text
+
+    def test_when_other_parts_are_there_then_their_files_count_as_left_out(
+        self, run, evaluate, tmp_path
+    ):
+        data = self.preliminary(tmp_path / "data")
+        write_cells(data / "training_data" / "fold_0", ("8", "H8"), seed=3)
+        write_cells(data / "elsewhere" / "deep", ("9",), seed=4)
+        left = {part: f"left out: {n} of 14 files; the {part} part is scored"
+                for part, n in (("preliminary", 6), ("training", 8))}  # fmt: skip
+        assert left["preliminary"] in evaluate(run, data)[2]
+        assert left["training"] in evaluate(run, data, part="training")[2]
 
     def test_when_the_content_is_published_then_it_is_said(
         self, run, evaluate, tmp_path, monkeypatch

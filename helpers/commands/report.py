@@ -6,8 +6,11 @@ What is written: predictions, scores, a model card, and a page with the card and
 """
 
 import json
+import shutil
 import sys
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from datetime import date
 from itertools import count
 from pathlib import Path
@@ -33,6 +36,7 @@ STARTS = "TensorFlow starts. If it ends here without a word, try: python -m help
 NEARER = {"test": 0, "validation": 1, "train": 2}  # to what a network has learnt from
 DIGESTS = list(duplicates.DIGESTS)
 FILES = ("model.keras", "metrics.json", "images.csv")
+PARTIAL = ".partial"  # in the folder of results, until they are whole
 KEPT = ("file", "label", "subject", "linked_subject", "part", "probability", "called", "problem")
 
 
@@ -95,28 +99,29 @@ def evaluate_run(
         The scores, as from `performance.evaluate`; what was scored, in words; and the folder, with
         `predictions.csv`, `metrics.json`, `model_card.md` and `report.html`.
     """
-    run = _check(path, threshold, out)
-    cells = _find_cells(data, part, run)
-    rows, what = choose_rows(cells, run)
-    judged = _judge(run, rows)
-    scores = performance.evaluate(judged, threshold)
-    facts = {
-        "model_sha256": runs.file_digest(run.folder / "model.keras"),
-        "images": find_origin(cells, rows),
-        "scored_on": what,
-        "left_out": f"{len(cells) - len(rows):,} of {len(cells):,} files",
-        "threshold": threshold,
-        "date": date.today().isoformat(),
-    }
-    text = card.write_card(scores, facts, run.metrics, run.images)
-    page = card.write_page(run.metrics["settings"]["model"], text, judged, facts)
-    numbers = json.loads(scores.to_json(orient="index", double_precision=15))
-    record = json.dumps(facts | {"scores": numbers, "training": run.metrics}, indent=1)
-    folder = _new_folder(out, run, data)
-    _write_predictions(folder, judged, threshold)
-    for file, body in (("metrics.json", record), ("model_card.md", text), ("report.html", page)):
-        (folder / file).write_text(body, encoding="utf-8")
-    return scores, what, folder
+    with _begin(path, data, out, threshold) as (run, folder):
+        cells, files = _find_cells(data, part, run), len(cnmc.list_images(data))
+        rows, what = choose_rows(cells, run)
+        part = cnmc.place_of(rows["path"].iloc[0]).part
+        judged = _judge(run, rows)
+        scores = performance.evaluate(judged, threshold)
+        facts = {
+            "model_sha256": runs.file_digest(run.folder / "model.keras"),
+            "images": find_origin(cells, rows),
+            "scored_on": what,
+            "left_out": f"{files - len(rows):,} of {files:,} files; the {part} part is scored",
+            "threshold": threshold,
+            "date": date.today().isoformat(),
+        }
+        text = card.write_card(scores, facts, run.metrics, run.images)
+        page = card.write_page(run.metrics["settings"]["model"], text, judged, facts)
+        numbers = json.loads(scores.to_json(orient="index", double_precision=15))
+        record = json.dumps(facts | {"scores": numbers, "training": run.metrics}, indent=1)
+        _write_predictions(folder, judged, threshold)
+        texts = {"metrics.json": record, "model_card.md": text, "report.html": page}
+        for file, body in texts.items():
+            (folder / file).write_text(body, encoding="utf-8")
+    return scores, what, folder.parent
 
 
 def predict_images(
@@ -135,27 +140,50 @@ def predict_images(
         `probability` of ALL, `called`, and `problem` of an image that cannot be read; and the
         folder, where `predictions.csv` holds the same.
     """
-    run = _check(path, threshold, out)
-    table = cnmc.list_images(data)
-    with ThreadPoolExecutor(settings.processors()) as pool:
-        found = list(pool.map(_examine, table["path"]))
-    table = table.join(pd.DataFrame(found, columns=["sha256", "pixels", "problem"]))
-    table["part"] = _match(table, run).map({rank: part for part, rank in NEARER.items()})
-    whole = table["problem"] == ""
-    if not whole.any():
-        raise ValueError(f"None of the images can be read. Received: {table['problem'].iloc[0]}")
-    table.loc[whole, "probability"] = _judge(run, table[whole])["probability"]
-    folder = _new_folder(out, run, data)
-    return _write_predictions(folder, table, threshold), folder
+    with _begin(path, data, out, threshold) as (run, folder):
+        table = cnmc.list_images(data)
+        with ThreadPoolExecutor(settings.processors()) as pool:
+            found = list(pool.map(_examine, table["path"]))
+        table = table.join(pd.DataFrame(found, columns=["sha256", "pixels", "problem"]))
+        table["part"] = _match(table, run).map({rank: part for part, rank in NEARER.items()})
+        whole = table["problem"] == ""
+        if not whole.any():
+            raise ValueError(f"None of the images can be read. Received: {table['problem'][0]}")
+        table.loc[whole, "probability"] = _judge(run, table[whole])["probability"]
+        table = _write_predictions(folder, table, threshold)
+    return table, folder.parent
 
 
-def _check(path: str | Path, threshold: float, out: Path | None) -> Trained:
-    """Refuses what costs nothing to refuse, before any image is read."""
+@contextmanager
+def _begin(
+    path: str | Path, data: str | Path, out: Path | None, threshold: float
+) -> Iterator[tuple[Trained, Path]]:
+    """Opens the run, and takes a folder; in it, one to fill, whose files get there at the end."""
     if not 0 <= threshold <= 1:
         raise ValueError(f"The threshold is a probability. Received: threshold={threshold!r}")
-    if out and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"Results go to a new or empty folder. Received: {str(out)!r}")
-    return open_run(path)
+    run = open_run(path)
+    stem = settings.work_dir() / "evaluations" / f"{run.folder.name}-{Path(data).resolve().name}-"
+    folder = _take([out] if out else (Path(f"{stem}{n}") for n in count(1)))
+    partial = folder / PARTIAL
+    try:
+        yield run, partial
+        for file in sorted(partial.iterdir()):
+            shutil.move(file, folder)  # which overwrites nothing
+    finally:
+        shutil.rmtree(partial)
+        with suppress(OSError):  # there is something in it
+            folder.rmdir()
+
+
+def _take(folders: Iterable[Path]) -> Path:
+    """Makes the first folder that is new or empty, and in it one that only one process can make."""
+    for folder in folders:
+        with suppress(FileExistsError):
+            folder.mkdir(parents=True, exist_ok=True)
+            if not any(folder.iterdir()):
+                (folder / PARTIAL).mkdir(parents=True)
+                return folder
+    raise FileExistsError(f"Results go to a new or empty folder. Received: {str(folder)!r}")
 
 
 def _find_cells(data: str | Path, part: str | None, run: Trained) -> pd.DataFrame:
@@ -177,12 +205,10 @@ def _find_cells(data: str | Path, part: str | None, run: Trained) -> pd.DataFram
 def _examine(path: str) -> tuple[str | None, str | None, str]:
     """Returns the digests of an image and what is wrong with it, or ""."""
     try:
-        path.encode()  # TensorFlow opens no file whose name is not UTF-8
+        cnmc.check_text([path])
         return *image_files.digest(Path(path).read_bytes(), path), ""
-    except (OSError, UnicodeEncodeError) as error:
-        return None, None, str(error)
-    except image_files.ImageError as error:
-        return None, None, error.problem
+    except (OSError, ValueError) as error:
+        return None, None, getattr(error, "problem", str(error))
 
 
 def _match(table: pd.DataFrame, run: Trained) -> pd.Series:
@@ -201,24 +227,25 @@ def choose_rows(table: pd.DataFrame, run: Trained) -> tuple[pd.DataFrame, str]:
         run: As from `open_run`.
 
     Returns:
-        The rows to score, each image once, and in words what they are.
+        The rows to score, each image once and none that is blank, whose content proves nothing;
+        and in words what they are.
 
     Raises:
         ValueError: If the network was trained, or its epoch chosen, on all of them.
     """
     near = _match(table, run)
-    table = table.assign(near=near)[~table["pixels"].duplicated() | table["pixels"].isna()]
+    table = table.assign(near=near)[~table["pixels"].duplicated() & table["pixels"].notna()]
     rows = table[table["near"] == NEARER["test"]]
     if len(rows):
-        test = run.images[run.images["split"] == "test"].drop_duplicates("pixels")
+        test = run.images.query("split == 'test'").dropna(subset="pixels").drop_duplicates("pixels")
         people = rows["pixels"].map(test.set_index("pixels")["linked_subject"])
         rows = rows.assign(linked_subject=people.fillna(rows["linked_subject"]))
         what = f"{len(rows):,} of the {len(test):,} images of the run's test part, {test_note(run)}"
         return rows.reset_index(drop=True), what
     rows = table[table["near"].isna()]
     if rows.empty:
-        told = "A score on images that a network was trained or chosen on says nothing"
-        raise ValueError(f"{told}. Received: {len(table):,} images, all of them such")
+        told = "A score on blank images, or those that a network was trained or chosen on, says"
+        raise ValueError(f"{told} nothing. Received: {len(near):,} images, all of them such")
     learnt = run.images.loc[run.images["split"].ne("test") & ~run.images["drawn"]]
     names = learnt["linked_subject"].str.split("+").explode()
     linked = table.loc[table["near"].notna(), "linked_subject"]
@@ -272,14 +299,6 @@ def _judge(run: Trained, table: pd.DataFrame) -> pd.DataFrame:
             f"The network cannot be loaded: train it again. Received: {why}"
         ) from error
     return trainer.predict(network, table)
-
-
-def _new_folder(out: Path | None, run: Trained, data: str | Path) -> Path:
-    """Makes the folder of this evaluation: never that of another."""
-    stem = settings.work_dir() / "evaluations" / f"{run.folder.name}-{Path(data).resolve().name}-"
-    folder = out or next(p for n in count(1) if not (p := Path(f"{stem}{n}")).exists())
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _write_predictions(folder: Path, judged: pd.DataFrame, threshold: float) -> pd.DataFrame:
