@@ -12,7 +12,6 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -163,9 +162,8 @@ def table_digest(table: pd.DataFrame) -> str:
 
 def image_digests(table: pd.DataFrame) -> list[str]:
     """Returns the SHA-256 digest of each image of a table, read where `sha256` is not known."""
-    with ThreadPoolExecutor() as pool:
-        known = zip(_column(table, "sha256"), table["path"], strict=True)
-        return list(pool.map(lambda row: row[0] or file_digest(row[1]), known))
+    known = zip(_column(table, "sha256"), table["path"], strict=True)
+    return [digest or file_digest(path) for digest, path in known]
 
 
 def _column(table: pd.DataFrame, name: str) -> list[str]:

@@ -183,6 +183,12 @@ class TestListImages:
         (tmp_path / "here").symlink_to(tmp_path / "there")
         assert list(cnmc.list_images(tmp_path / "here")["file"]) == ["a/1.png"]
 
+    def test_when_files_are_of_other_formats_then_they_are_counted(self, tmp_path):
+        make(tmp_path, "a/1.png", "a/2.TIF", "b/3.tiff", "4.npy", ".cache/5.tif", "notes.txt")
+        with pytest.warns(UserWarning, match=r"3 files \(.npy, .tif, .tiff\).*PNG") as told:
+            assert list(cnmc.list_images(tmp_path)["file"]) == ["a/1.png"]
+        assert len(told) == 1
+
     def test_when_there_is_none_then_it_says_what_is_sought(self, tmp_path):
         with pytest.raises(FileNotFoundError, match=r"\.png.*Received"):
             cnmc.list_images(make(tmp_path, "notes.txt"))
@@ -207,6 +213,18 @@ class TestBadInput:
 
     def test_when_the_root_is_empty_then_it_says_what_was_sought(self, tmp_path):
         with pytest.raises(FileNotFoundError, match=r"\.bmp.*training.*no images.*Received"):
+            cnmc.index(tmp_path)
+
+    def test_when_foreign_images_share_a_name_then_their_names_are_the_fault(self, tmp_path):
+        make(tmp_path, "cat/1.bmp", "dog/1.bmp")
+        (tmp_path / "dog" / "1.bmp").write_text("another")
+        with pytest.raises(ValueError, match=r"^Images are named UID_.*Received: 2 others"):
+            cnmc.index(tmp_path)
+
+    @pytest.mark.skipif(os.name == "nt", reason="names are text there")
+    def test_when_a_folder_is_not_in_utf_8_then_it_is_named(self, tmp_path):
+        make(tmp_path, *in_folders(os.fsdecode(b"caf\xe9")))
+        with pytest.raises(ValueError, match=r"UTF-8: rename.*caf\\udce9"):
             cnmc.index(tmp_path)
 
     def test_when_only_another_part_is_there_then_it_is_counted(self, tmp_path):

@@ -70,7 +70,7 @@ class TestVerify:
     def test_when_nothing_is_published_then_each_folder_is_compared(self, copy):
         report = verify(copy)
         found = report.groups.set_index("group")
-        assert found.loc["fold_0/all"].to_list() == [1, 2_397, "incomplete"]
+        assert found.loc["fold_0/all"].to_list() == [1, 2_397, "differs"]
         assert found.loc["fold_1/hem", "state"] == "absent"
         assert (len(report.problems), report.is_published) == (0, False)
 
@@ -78,7 +78,7 @@ class TestVerify:
         text = str(verify(copy))
         assert "3 images, listing digest" in text
         assert "This is not the whole published set." in text
-        assert re.search(r"preliminary +1 +1867 +incomplete", text)
+        assert re.search(r"preliminary +1 +1867 +differs", text)
 
     @pytest.mark.parametrize(
         ("data", "problem"),
@@ -119,9 +119,9 @@ class TestVerify:
             verify(tmp_path)
 
     def test_when_it_is_the_published_set_then_the_verdict_says_so(self):
-        states = {"fold_0/all": "published", "preliminary": "changed", "final": "absent"}
+        states = {"fold_0/all": "published", "preliminary": "differs", "final": "absent"}
         table = pd.DataFrame(list(states.items()), columns=["group", "state"])
         table = table.assign(images=1, expected=1)
         problems = pd.DataFrame(columns=["path", "problem"])
         assert "This is the published set." in str(Report(table, problems, PUBLISHED_DIGEST))
-        assert "preliminary   changed" in str(Report(table, problems, "0"))
+        assert "preliminary   differs" in str(Report(table, problems, "0"))

@@ -12,7 +12,7 @@ import os
 import re
 import warnings
 from collections import Counter, namedtuple
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -22,6 +22,7 @@ CLASSES = ("HEM", "ALL")  # the position is the integer label: ALL is 1, the pos
 PARTS = ("training", "preliminary", "final")
 HIDDEN = (".", "__MACOSX")
 SUFFIXES = (".bmp", ".png", ".jpg", ".jpeg")
+UNREAD = (".tif", ".tiff", ".gif", ".webp", ".npy", ".npz", ".jp2", ".jfif", ".heic", ".avif")
 COLUMNS = ["path", "label", "subject", "image", "cell", "fold"]
 MARKER = "synthetic.json"  # lies in the root of a tree of drawn stand-in cells
 
@@ -56,10 +57,7 @@ def locate(root: str | Path) -> Source:
         FileNotFoundError: If there is no such folder.
     """
     folder = existing_folder(root)
-    walk = os.walk(folder, followlinks=True)
-    images = (Path(at, name) for at, _, names in walk for name in names)
-    first = (path for path in images if path.suffix.lower() in SUFFIXES)
-    return Source(folder, is_synthetic=is_drawn(next(first, folder / MARKER)))
+    return Source(folder, is_synthetic=is_drawn(next(_walk(folder, SUFFIXES), folder / MARKER)))
 
 
 def is_drawn(path: str | Path) -> bool:
@@ -107,6 +105,7 @@ def index(root: str | Path, part: str = "training") -> pd.DataFrame:
             f"Expected images ({', '.join(SUFFIXES)}) of the {part} part under this folder, which "
             f"holds {there} images. Received: {str(root)!r}"
         )
+    check_text(wanted)
     rows = sorted(_name_cells(wanted, label_files), key=_natural_order)
     table = pd.DataFrame(rows, columns=COLUMNS).astype({"label": "str", "subject": "str"})
     return table.astype({c: "Int64" if table[c].isna().any() else "int64" for c in COLUMNS[3:5]})
@@ -125,7 +124,7 @@ def list_images(root: str | Path) -> pd.DataFrame:
         FileNotFoundError: If there is no such folder, or no image in it.
     """
     folder = existing_folder(root)
-    files = [PurePath(path).relative_to(folder).as_posix() for path in _walk(folder, SUFFIXES)]
+    files = [PurePath(path).relative_to(folder).as_posix() for path in _find_images(folder)]
     if not files:
         raise FileNotFoundError(
             f"Expected images ({', '.join(SUFFIXES)}) under this folder. Received: {str(root)!r}"
@@ -153,7 +152,7 @@ def find_files(root: str | Path) -> tuple[dict[str, Place], list[str]]:
     Folders of other images are named and left out, if others hold images of the set's form.
     """
     folder = existing_folder(root)
-    files = sorted(_walk(folder, SUFFIXES), key=lambda path: (path.count(os.sep), path))
+    files = sorted(_find_images(folder), key=lambda path: (path.count(os.sep), path))
     places = {path: place_of(path) for path in files}
     ours = {os.path.dirname(path) for path in places if is_published_name(path)}
     others = {os.path.dirname(path) for path in places} - ours
@@ -161,15 +160,26 @@ def find_files(root: str | Path) -> tuple[dict[str, Place], list[str]]:
         named = ", ".join(sorted(others)[:6])
         warnings.warn(f"Left out, as no part of the data set: {named}", stacklevel=1)
         places = {path: at for path, at in places.items() if os.path.dirname(path) in ours}
-    first: dict[tuple[str, str], str] = {}
-    for path, place in places.items():
-        twin = first.setdefault((place.group, place.name), path)
+    first: dict[Place | str, str] = {}
+    for path, place in places.items():  # a name of another form says nothing of an image
+        twin = first.setdefault(place if is_published_name(path) else path, path)
         if twin != path and not filecmp.cmp(twin, path, shallow=False):
             raise ValueError(
                 "Two files have the name and place of one image, and differ: keep the right one. "
                 f"Received: {twin} and {path}"
             )
     return {path: places[path] for path in first.values()}, list(_walk(folder, ("labels.csv",)))
+
+
+def _find_images(folder: Path) -> list[str]:
+    """Finds the images that the series reads, and says how many it does not."""
+    files = list(_walk(folder, (*SUFFIXES, *UNREAD)))
+    unread = [path for path in files if path.lower().endswith(UNREAD)]
+    if unread:
+        kinds = ", ".join(sorted({PurePath(path).suffix.lower() for path in unread}))
+        told = f"{len(unread):,} files ({kinds}) under {folder}: convert images to PNG"
+        warnings.warn(f"Passed over, as no format that is read here: {told}", stacklevel=1)
+    return [path for path in files if path.lower().endswith(SUFFIXES)]
 
 
 def _walk(folder: Path, endings: tuple[str, ...]) -> Iterator[str]:
@@ -301,6 +311,13 @@ def _natural_order(row: tuple) -> tuple:
     place, number = place_of(path), int(re.sub(r"\D", "", subject or "") or 0)
     last = (image or 0, cell or 0, place.name)
     return (PARTS.index(place.part), fold, label or "", number, subject or "", *last)
+
+
+def check_text(paths: Iterable[str]) -> None:
+    """Refuses a path that is not in UTF-8: TensorFlow opens none, and no table holds it."""
+    foreign = [path for path in paths if path.encode(errors="ignore").decode() != path]
+    if foreign:
+        raise ValueError(f"Names are in UTF-8: rename file or folder. Received: {foreign[0]!r}")
 
 
 def listing_digest(table: pd.DataFrame) -> str:

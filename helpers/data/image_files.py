@@ -87,14 +87,6 @@ def _on_black(image: Any) -> Any:
     return image.convert("RGB")
 
 
-def size_of(path: str | Path) -> tuple[int, int]:
-    """Returns the width and height of an image file in px, from its header alone."""
-    from PIL import Image
-
-    with Image.open(path) as image:
-        return image.size
-
-
 def nucleus_mask(image: np.ndarray, above: float = 0) -> np.ndarray:
     """Returns which pixels belong to the cell: those with a channel brighter than `above`.
 

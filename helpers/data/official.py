@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
+from PIL import Image
 
 from helpers.data.cnmc import find_files, index, listing_digest, place_of
-from helpers.data.image_files import FINAL_SIDE, SIDE, ImageError, digest, map_files, size_of
+from helpers.data.image_files import FINAL_SIDE, SIDE, ImageError, digest, map_files
 from helpers.runs import check_disk, lock
 
 # Of the 15,114 published files: the number and the listing digest of each folder, and of them all.
@@ -23,7 +24,7 @@ class Report(NamedTuple):
 
     Args:
         groups: One row per published folder: `group`, `images`, `expected`, and `state`:
-            "published", "absent", "incomplete", "changed", "surplus", or "not in the set".
+            "published", "absent", "differs", or "not in the set".
         problems: One row per bad file: `path`, `problem`.
         digest: Listing digest of the whole copy.
     """
@@ -80,7 +81,8 @@ def _inspect(data: bytes, path: str) -> tuple[str, str]:
         file, _ = digest(data, path)
     except ImageError as error:
         return hashlib.sha256(data).hexdigest(), error.problem
-    wide, high = size_of(path)
+    with Image.open(path) as image:
+        wide, high = image.size
     return file, "" if wide == side else f"wrong size, {wide} x {high} px"
 
 
@@ -89,13 +91,11 @@ def _compare_groups(table: pd.DataFrame) -> pd.DataFrame:
     for group in [*PUBLISHED, *sorted(set(table["group"]) - set(PUBLISHED))]:
         here = table[table["group"] == group]
         expected, published = PUBLISHED.get(group, (0, ""))
+        state = "differs" if expected else "not in the set"
         if listing_digest(here) == published:
             state = "published"
-        elif len(here) and expected:
-            differs = "incomplete" if len(here) < expected else "surplus"
-            state = "changed" if len(here) == expected else differs
-        else:
-            state = "not in the set" if len(here) else "absent"
+        elif here.empty:
+            state = "absent"
         rows.append((group, len(here), expected, state))
     return pd.DataFrame(rows, columns=["group", "images", "expected", "state"])
 
