@@ -1,6 +1,7 @@
 import hashlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -161,15 +162,12 @@ class TestAugment:
         ]
         assert not digests[0] & digests[1]
 
-    def test_when_files_are_there_then_only_the_missing_are_drawn(self, train, tmp_path):
+    def test_when_files_are_there_then_the_same_are_drawn_again(self, train, tmp_path):
         drawn = augmentation.augment(train, tmp_path, 8)
-        before, times = contents(tmp_path), {p: os.stat(p).st_mtime_ns for p in drawn["path"]}
-        Path(drawn["path"][0]).unlink()
+        before = contents(tmp_path)
+        Path(drawn["path"][0]).write_bytes(b"half of it")
         augmentation.augment(train, tmp_path, 8)
         assert contents(tmp_path) == before
-        assert [p for p in drawn["path"] if os.stat(p).st_mtime_ns != times[p]] == [
-            drawn["path"][0]
-        ]
 
     def test_when_the_index_sees_augmented_images_then_it_refuses_them(self, train, tmp_path):
         augmentation.augment(train, tmp_path, 5)
@@ -254,7 +252,7 @@ class TestFolders:
         ]
 
     def test_when_the_table_is_read_then_paths_are_relative_to_it(self, split, tmp_path):
-        augmentation.augment_folders(split, tmp_path / "out", 10, how="hardlink")
+        augmentation.augment_folders(split, tmp_path / "out", 10)
         listed = pd.read_csv(tmp_path / "out" / "train.csv")
         named = pd.concat([listed["path"], listed["source"].dropna()])
         assert [n for n in named if not (tmp_path / "out" / n).is_file()] == []
@@ -275,12 +273,12 @@ class TestFolders:
         found = augmentation.augment_folders(split, tmp_path / "out", 4)
         assert found["source"].isna().tolist() == [True] * 4
 
-    @pytest.mark.parametrize("how", ["copy", "hardlink", "symlink"])
-    def test_when_a_split_has_a_test_part_then_it_comes_along_as_it_was(self, split, tmp_path, how):
-        augmentation.augment_folders(split, tmp_path / "out", 6, how=how)
-        assert contents(tmp_path / "out" / "test") == contents(split / "test")
-        moved = next((tmp_path / "out" / "test").rglob("*.bmp"))
-        assert moved.is_symlink() == (how == "symlink")
+    def test_when_a_split_has_other_parts_then_they_come_along_as_they_were(self, split, tmp_path):
+        shutil.copytree(split / "test", split / "validation")
+        shutil.copytree(split / "test" / "all", split / "mine" / "deep")
+        augmentation.augment_folders(split, tmp_path / "out", 6)
+        for part in ("test", "validation", "mine"):
+            assert contents(tmp_path / "out" / part) == contents(split / part) != {}
 
     def test_when_the_split_is_made_of_links_then_it_is_augmented(self, split, tmp_path):
         linked = tmp_path / "linked"
@@ -291,16 +289,20 @@ class TestFolders:
         augmentation.augment_folders(split, tmp_path / "b", 8)
         assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
-    def test_when_files_cannot_be_linked_then_it_says_so_once(self, split, tmp_path, monkeypatch):
-        def refuse(source, target):
-            raise OSError("Invalid cross-device link")
-
-        monkeypatch.setitem(augmentation.COPIERS, "hardlink", refuse)
-        with pytest.raises(
-            OSError, match=r"^hardlink failed.*Received: Invalid cross-device link$"
-        ):
-            augmentation.augment_folders(split, tmp_path / "out", 8, how="hardlink")
+    @pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+    def test_when_a_link_leads_nowhere_then_it_is_named_once(self, split, tmp_path):
+        (split / "test" / "all" / "UID_7_1_1_all.bmp").symlink_to("gone.bmp")
+        with pytest.raises(FileNotFoundError, match=r"^[^,]*UID_7_1_1_all.bmp'$"):
+            augmentation.augment_folders(split, tmp_path / "out", 8)
         assert [p.name for p in tmp_path.iterdir() if p.suffix != ".lock"] == ["split"]
+
+    def test_when_the_classes_are_foreign_then_their_names_are_the_fault(self, tmp_path):
+        for label, light in (("cat", 9), ("dog", 99)):
+            (tmp_path / "in" / "train" / label).mkdir(parents=True)
+            image = Image.new("RGB", (450, 450), (light,) * 3)
+            image.save(tmp_path / "in" / "train" / label / "1.png")
+        with pytest.raises(ValueError, match=r"^Images are named UID_.*Received: 2 others"):
+            augmentation.augment_folders(tmp_path / "in", tmp_path / "out", 8)
 
     def test_when_killed_and_run_again_then_nothing_is_lost_or_doubled(self, split, tmp_path):
         augmentation.augment_folders(split, tmp_path / "whole", 60)

@@ -1,6 +1,8 @@
 """Recipes: which stages a network goes through, and that its frozen part stays as it was."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -21,6 +23,8 @@ from helpers.data import split_files
 from helpers.models import registry, weights
 from helpers.standin import cohort
 from helpers.training import autoencoder, hardware, loop, recipes, trainer
+
+SMALL = replace(settings.PROFILES["smoke"], images=90, train_total=90, epochs=1)
 
 
 def build_branched(image_size: int, *, dropout: float = 0.2) -> keras.Model:
@@ -132,33 +136,89 @@ def test_when_not_all_images_take_part_then_it_is_said(tmp_path, monkeypatch):
     few = recipes.gather_table(root, replace(drawn, images=60, train_total=60), report=lines.append)
     assert few["path"].nunique() < 90
     assert len(lines) == 1
-    assert "of 90 images take part, as the profile smoke says" in lines[0]
-    recipes.gather_table(root, drawn, report=lines.append)
-    assert len(lines) == 1
+    assert re.match(r"\d+ of 90 images take part: .*at most 60, as the profile smoke", lines[0])
+    whole = recipes.gather_table(root, drawn, report=lines.append)
+    count = whole["source"].isna().sum()
+    assert lines[1].startswith(f"{count} of 90 images take part: of identical ones the first")
 
 
-@pytest.mark.parametrize("per_class", [False, True])
-def test_when_trained_on_an_augmented_folder_then_no_copy_of_a_validation_cell_is_learnt_from(
-    tmp_path, monkeypatch, per_class
-):
+@pytest.fixture
+def cells(tmp_path, monkeypatch):
+    """The folder of a split by subject of ninety drawn cells."""
     monkeypatch.setenv("CNMC_WORK", str(tmp_path / "work"))
-    monkeypatch.setitem(registry.MODELS, "tiny", registry.ModelSpec(tiny_training.build_tiny))
-    profile = replace(settings.PROFILES["smoke"], images=90, train_total=90, epochs=1)
-    root = cohort.find_or_draw(profile).root
+    root = cohort.find_or_draw(SMALL).root
     split_files.split_folders(root, tmp_path / "split", by="subject")
-    augmentation.augment_folders(tmp_path / "split", tmp_path / "more", 120, per_class=per_class)
-    table = recipes.gather_table(tmp_path / "more", profile)
+    return tmp_path / "split"
+
+
+def test_when_images_are_there_twice_then_it_is_said_how_many_take_part(cells):
+    for path in list((cells / "train" / "all").iterdir())[:3]:
+        shutil.copy(path, path.with_name(path.name.replace("_all", "5_all")))
+    lines = []
+    for _ in range(2):  # made, then loaded
+        recipes.gather_table(cells / "train", SMALL, report=lines.append)
+    found = [path.read_bytes() for path in (cells / "train").rglob("*.bmp")]
+    expected = f"{len(set(found))} of {len(found)} images take part: of identical ones the first"
+    assert len(set(found)) <= len(found) - 3
+    assert [line[: len(expected)] for line in lines] == [expected] * 2
+
+
+def test_when_a_folder_has_a_validation_part_then_it_is_that(cells, tmp_path):
+    first = recipes.gather_table(cells, SMALL)
+    for row in first[first["split"] == "validation"].itertuples():
+        place = cells / "validation" / Path(row.path).relative_to(cells / "train")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Path(row.path).rename(place)
+    augmentation.augment_folders(cells, tmp_path / "more", 90)
+    for root in (cells, tmp_path / "more"):
+        table = recipes.gather_table(root, SMALL, seed=8)
+        for part in ("validation", "test"):
+            names = [set(t.loc[t["split"] == part, "sha256"]) for t in (first, table)]
+            assert names[0] == names[1]
+
+
+def test_when_a_folder_is_no_part_then_it_is_said_that_it_is_left_out(cells):
+    expected = recipes.gather_table(cells, SMALL)
+    shutil.copytree(cells / "test", cells / "val")
+    with pytest.warns(UserWarning, match="Left out, as no part of a split: val$"):
+        found = recipes.gather_table(cells, SMALL)
+    assert found["path"].tolist() == expected["path"].tolist()
+
+
+@pytest.mark.parametrize("change", ["added", "removed", "moved", "another table"])
+def test_when_images_are_not_those_of_train_csv_then_they_are_refused(cells, tmp_path, change):
+    augmentation.augment_folders(cells, tmp_path / "more", 90)
+    folder = tmp_path / "more" / "train"
+    path = next(folder.rglob("UID_*_all.bmp"))
+    if change == "another table":
+        (tmp_path / "more" / "train.csv").write_text("id,label\n1,cat\n")
+    elif change == "added":
+        shutil.copy(path, path.with_name("UID_99_1_1_all.bmp"))
+    elif change == "removed":
+        path.unlink()
+    else:
+        path.rename(folder / path.name)
+    with pytest.raises(ValueError, match=r"^train.csv lists .*augment the split anew.*Received"):
+        recipes.gather_table(tmp_path / "more", SMALL)
+
+
+def test_when_trained_on_an_augmented_folder_then_no_copy_of_a_validation_cell_is_learnt_from(
+    cells, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(registry.MODELS, "tiny", registry.ModelSpec(tiny_training.build_tiny))
+    augmentation.augment_folders(cells, tmp_path / "more", 120)
+    table = recipes.gather_table(tmp_path / "more", SMALL)
     parts = dict(list(table.groupby("split")))
     copies = table[table["source"].notna()]
     assert set(copies["split"]) == {"train"}
     assert set(copies["source"]) <= set(parts["train"]["path"])
     assert len(parts["train"]) > 90
     originals = table[table["source"].isna()]
-    plain = recipes.gather_table(tmp_path / "split", profile)
+    plain = recipes.gather_table(cells, SMALL)
     for part in ("validation", "test"):
         count = (plain["split"] == "test").sum() if part == "test" else len(parts[part])
         assert (originals["split"] == part).sum() == count > 0
-    assert trainer.train("tiny", table, profile).predictions["source"].isna().all()
+    assert trainer.train("tiny", table, SMALL).predictions["source"].isna().all()
 
 
 NETWORK = {"filters": (4,) * 6, "convs_per_block": (1,) * 6, "epochs": 1}

@@ -13,7 +13,6 @@ import random
 import shutil
 import warnings
 from collections.abc import Sequence
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
-from joblib.externals.loky import get_reusable_executor
 from PIL import Image
 from tqdm import tqdm
 
 from helpers import runs
 from helpers.data import cnmc
 from helpers.data.image_files import SIDE, read_image
-from helpers.data.split_files import COPIERS
 from helpers.data.splits import check_classes
 from helpers.settings import Profile, processors, work_dir
 
@@ -39,7 +36,6 @@ with warnings.catch_warnings():  # new Pythons complain of the escapes in its te
 VERSION = 1  # raise it whenever the same seed draws other pixels: the cache is then drawn anew
 FILE_BYTES = 54 + (3 * SIDE + 2) * SIDE
 _DPI = (95.99, 95.99)  # Pillow makes of it the 3,779 px per metre in the headers of C-NMC
-_CHUNK = 16  # images per task of a worker
 
 
 def rotations_and_flips() -> list[Any]:
@@ -116,14 +112,12 @@ def augment(
     total: int,
     seed: int = 1,
     *,
-    per_class: bool = False,
     operations: Sequence[Any] | None = None,
     workers: int | None = None,
 ) -> pd.DataFrame:
     """Draws augmented images until there are as many images as asked, originals included.
 
-    Files are BMPs, byte for byte in the form of C-NMC's own. Files that are there already are kept:
-    after an interruption, call it again with all the same.
+    Files are BMPs, byte for byte in the form of C-NMC's own.
 
     Args:
         table: Training rows with `path` and `label`. Where there is a column `split`, it must say
@@ -133,7 +127,6 @@ def augment(
             nobody takes augmented images for data.
         total: Images there shall be, at least as many as there are (paper: 20,000 of 8,480).
         seed: Any whole number; same seed, same bytes.
-        per_class: Whether `total` is meant for each class, which balances them.
         operations: Augmentor operations, in their order; by default `rotations_and_flips()`.
         workers: Processes; by default one per processor, fewer for a few images. It does not
             matter to the result.
@@ -154,10 +147,9 @@ def augment(
             f"Received: {table['split'].value_counts().to_dict()}"
         )
     folder, operations = Path(folder).resolve(), operations or rotations_and_flips()
-    there = len(table) + len(list(folder.glob("*/*_augmented_*.bmp")))
-    wanted = total * (1 + per_class)
-    runs.check_disk(folder, (wanted - there) * FILE_BYTES, f"Augmenting to {wanted:,} images")
-    rows = _name_copies(plan(table, total, seed, per_class), folder)
+    needed = (total - len(table)) * FILE_BYTES
+    runs.check_disk(folder, needed, f"Augmenting to {total:,} images")
+    rows = _name_copies(plan(table, total, seed), folder)
     for label in rows["label"].str.lower().unique():
         (folder / label).mkdir(parents=True, exist_ok=True)
     stems = rows["source"].map(lambda path: Path(path).stem)
@@ -180,22 +172,18 @@ def _name_copies(rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
 
 
 def _draw_all(jobs: list[tuple], operations: Sequence[Any], workers: int | None) -> list[str]:
-    """Draws all files that are not there yet, and returns the digests of all."""
+    """Draws all files, and returns their digests."""
     workers = workers or min(processors(), len(jobs) // 200) or 1  # a start takes a second
     calls = [delayed(_draw)(*job, operations) for job in jobs]
-    drawn = Parallel(n_jobs=workers, return_as="generator", batch_size=_CHUNK)(calls)
-    digests = list(tqdm(drawn, "augment", len(calls), unit="image", disable=None))
-    if workers > 1:  # idle workers would outlive a notebook by minutes
-        get_reusable_executor().shutdown(wait=True)
-    return digests
+    # Images per task, and seconds after which idle workers end: else they outlive a notebook.
+    how = {"return_as": "generator", "batch_size": 16, "idle_worker_timeout": 10}
+    drawn = Parallel(workers, **how)(calls)
+    return list(tqdm(drawn, "augment", len(calls), unit="image", disable=None))
 
 
 def _draw(source: str, path: str, key: str, operations: Sequence[Any]) -> str:
-    target = Path(path)
-    if not target.exists():
-        image = apply(Image.fromarray(read_image(source)), operations, key)
-        runs.write_atomic(target, partial(image.save, dpi=_DPI))
-    return runs.file_digest(target)
+    apply(Image.fromarray(read_image(source)), operations, key).save(path, dpi=_DPI)
+    return runs.file_digest(path)
 
 
 def _add_digests(rows: pd.DataFrame, digests: list[str]) -> pd.DataFrame:
@@ -241,13 +229,7 @@ def prepare(split: pd.DataFrame, profile: Profile, seed: int = 1) -> pd.DataFram
 
 
 def augment_folders(
-    source: Path | str,
-    target: Path | str,
-    total: int,
-    seed: int = 1,
-    *,
-    per_class: bool = False,
-    how: str = "copy",
+    source: Path | str, target: Path | str, total: int, seed: int = 1
 ) -> pd.DataFrame:
     """Makes a folder with the images of a split and copies drawn from the training ones.
 
@@ -255,14 +237,12 @@ def augment_folders(
     interruption, run it again.
 
     Args:
-        source: Folder of a split, as from `split_files.split_folders`: `train`, and `test` if any.
+        source: Folder of a split, as from `split_files.split_folders`: `train`, and others if any.
         target: Folder to make, outside the source; it may exist if it is empty. It gets
-            `train/all` and `train/hem` with originals and copies, `test` as it was, and
+            `train/all` and `train/hem` with originals and copies, the images of other folders, and
             `train.csv`, which says of each training image, in `source`, what it was drawn from.
         total: Training images there shall be, originals included (paper: 20,000 of 8,480).
         seed: Any whole number; same seed, same bytes.
-        per_class: Whether `total` is meant for each class, which balances them.
-        how: How originals get there: `copy`, `hardlink` or `symlink`.
 
     Returns:
         A table of the training images of the new folder, as from `cnmc.index`, with `split`
@@ -278,36 +258,26 @@ def augment_folders(
     """
     source, target = Path(source).resolve(), Path(target).resolve()
     if not (source / "train").is_dir():
-        raise FileNotFoundError(
-            "Expected the folder of a split, with a folder `train` in it; make one with "
-            f"`python -m helpers split`. Received: {source}"
-        )
+        advice = "Expected a split, with a folder `train`: make one with `python -m helpers split`"
+        raise FileNotFoundError(f"{advice}. Received: {source}")
     if target.is_relative_to(source):
         raise ValueError(f"The output must be outside the input folder. Received: {target}")
     found = cnmc.index(source / "train").assign(split="train")
     check_classes(found)
-    wanted = total * (1 + per_class)
-    runs.check_disk(target, wanted * FILE_BYTES, f"Augmenting to {wanted:,} images")
-    plan(found, total, seed, per_class)  # raises before anything is copied
+    runs.check_disk(target, total * FILE_BYTES, f"Augmenting to {total:,} images")
+    plan(found, total, seed)  # raises before anything is copied
     with runs.new_folder(target) as whole:
-        for part in ("train", "test"):
-            if (source / part).is_dir():
-                _copy_tree(source / part, whole / part, how)
+        for path, file in cnmc.list_images(source).to_numpy():
+            (whole / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, whole / file)
         if found["path"].map(cnmc.is_drawn).any():  # copies of stand-ins stay stand-ins
             (whole / cnmc.MARKER).write_text("{}\n")
         inside = found["path"].str.removeprefix(f"{(source / 'train').resolve()}")
         train = found.assign(path=f"{whole / 'train'}" + inside)
-        drawn = augment(train, whole / "train", total, seed, per_class=per_class)
+        drawn = augment(train, whole / "train", total, seed)
         table = pd.concat([train, drawn], ignore_index=True)[[*train.columns, "source"]]
         relative = table[["path", "source"]].map(
             lambda path: Path(path).relative_to(whole).as_posix(), na_action="ignore"
         )
         table.assign(**relative).to_csv(whole / "train.csv", index=False)
     return table.assign(**relative.map(lambda path: f"{target}/{path}", na_action="ignore"))
-
-
-def _copy_tree(source: Path, target: Path, how: str) -> None:
-    try:
-        shutil.copytree(source, target, copy_function=COPIERS[how])
-    except shutil.Error as error:  # it lists every file
-        raise OSError(f"{how} failed; try another way. Received: {error.args[0][0][2]}") from error

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -97,21 +98,8 @@ def read_split(folder: Path | str, root: Path | str) -> pd.DataFrame:
     return table
 
 
-def _hardlink(source: str, target: Path) -> None:
-    os.link(os.path.realpath(source), target)  # of the image, where the source is a link itself
-
-
-COPIERS: dict[str, Callable] = {"copy": shutil.copy2, "hardlink": _hardlink, "symlink": os.symlink}
-
-
 def split_folders(
-    source: Path | str,
-    target: Path | str,
-    ratio: float = 0.8,
-    seed: int = 0,
-    *,
-    by: str = "image",
-    how: str = "copy",
+    source: Path | str, target: Path | str, ratio: float = 0.8, seed: int = 0, *, by: str = "image"
 ) -> pd.DataFrame:
     """Splits the images of every class into the folders `train` and `test` (paper, III 2).
 
@@ -125,7 +113,6 @@ def split_folders(
         ratio: Share of images for training, between 0 and 1.
         seed: Any whole number; the same seed gives the same split.
         by: `image` as in the paper, which leaks, or `subject`.
-        how: `copy`, `hardlink` (no space needed, same disk) or `symlink`.
 
     Returns:
         The table of the split. The target also gets `split.csv` and `split.json`.
@@ -147,7 +134,7 @@ def split_folders(
     else:
         table = splits.split_by_subject(table, ratio, validation=0, seed=seed)
     with new_folder(target) as partial:
-        _place_files(table, partial, how)
+        _place_files(table, partial)
         write_split(table, partial, root=source, method=by, ratio=ratio, seed=seed)
         if table["path"].map(cnmc.is_drawn).any():  # copies of stand-ins stay stand-ins
             (partial / cnmc.MARKER).write_text("{}\n")
@@ -157,6 +144,7 @@ def split_folders(
 def _list_classes(source: Path) -> pd.DataFrame:
     """Lists images with their `label`, and with `file`, their place under `train` or `test`."""
     table = cnmc.list_images(source)
+    cnmc.check_text(table["path"])
     if table["file"].map(cnmc.is_published_name).any():
         table = cnmc.index(source)
         names = table["path"].map(os.path.basename)
@@ -177,24 +165,23 @@ def _list_classes(source: Path) -> pd.DataFrame:
     return table.assign(label=capitals.where(capitals.isin(cnmc.CLASSES), folders), subject=None)
 
 
-def _place_files(table: pd.DataFrame, folder: Path, how: str) -> None:
-    """Copies or links every image to its part and class."""
+def _place_files(table: pd.DataFrame, folder: Path) -> None:
+    """Copies every image to its part and class."""
     from tqdm import tqdm
 
-    twice = table.loc[table["file"].duplicated(), "path"]
-    if len(twice):
-        raise ValueError(
-            f"Two images of a class have one name: rename one. Received: {twice.iloc[0]}"
-        )
-    if how == "copy":
-        check_disk(folder, sum(map(os.path.getsize, table["path"])), "The copy of the images")
+    twice = table.loc[table["file"].duplicated(), "path"].tolist()
+    if twice:
+        raise ValueError(f"Two images of a class have one name: rename one. Received: {twice[0]}")
+    check_disk(folder, sum(map(os.path.getsize, table["path"])), "The copy of the images")
     for row in tqdm(table.itertuples(), total=len(table), desc="split", disable=None):
         place = folder / row.split / row.file
         place.parent.mkdir(parents=True, exist_ok=True)
-        COPIERS[how](row.path, place)
+        shutil.copy2(row.path, place)
 
 
-def prepare(source: cnmc.Source, profile: Profile, seed: int = 1) -> pd.DataFrame:
+def prepare(
+    source: cnmc.Source, profile: Profile, seed: int = 1, report: Callable[[str], Any] | None = None
+) -> pd.DataFrame:
     """Returns the leak-free split that all later notebooks work on, from cache where it can.
 
     Indexes the training images, links subjects over shared images, drops second copies, keeps at
@@ -204,6 +191,7 @@ def prepare(source: cnmc.Source, profile: Profile, seed: int = 1) -> pd.DataFram
         source: Where the images are, as from `cohort.find_or_draw`.
         profile: The profile in force.
         seed: Any whole number; the same seed gives the same split.
+        report: Takes a line, such as `print`, where not all images take part.
 
     Returns:
         The table with `linked_subject` and `split`.
@@ -224,7 +212,13 @@ def prepare(source: cnmc.Source, profile: Profile, seed: int = 1) -> pd.DataFram
         table = splits.split_by_subject(table, RATIO, VALIDATION, seed)
         write_split(table, folder, root=source.root, method="subject", ratio=RATIO, seed=seed)
 
-    return read_split(make_once(work_dir() / "splits", description, make), source.root)
+    table = read_split(make_once(work_dir() / "splits", description, make), source.root)
+    if report and len(table) < len(found):
+        report(
+            f"{len(table):,} of {len(found):,} images take part: of identical ones the first, at "
+            f"most {profile.images:,}, as the profile {profile.name} says; of a split's folder, all"
+        )
+    return table
 
 
 def _at_most(table: pd.DataFrame, images: int, seed: int) -> pd.DataFrame:

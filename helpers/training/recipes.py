@@ -86,17 +86,14 @@ def train_stages(name: str, table: pd.DataFrame, profile: Profile, **told: Any) 
 
 
 def gather_table(
-    data: Path | str,
-    profile: Profile,
-    seed: int = 1,
-    report: Callable[[str], Any] | None = None,
+    data: Path | str, profile: Profile, seed: int = 1, report: Callable[[str], Any] | None = None
 ) -> pd.DataFrame:
     """Makes the table to train on from a folder of images.
 
     Args:
         data: Folder in the layout of C-NMC 2019, which is split by subject; or the folder of a
             split with `train` and `test`, as from `split_files.split_folders`, which stays as it
-            is, but for a tenth of the training images, whose subjects become the validation part.
+            is; without `validation`, that part becomes a tenth of the training images, by subject.
         profile: Gives the number of images, and of augmented ones.
         seed: Decides what is drawn.
         report: Takes a line, such as `print`, where not all images take part.
@@ -106,38 +103,48 @@ def gather_table(
 
     Raises:
         FileNotFoundError: If there are no such images.
-        ValueError: If a class has too few subjects.
+        ValueError: If a class has too few subjects, or `train` is not as its `train.csv` says.
     """
     folder = Path(data).expanduser().resolve()
     if (folder / "train").is_dir() and (folder / "test").is_dir():
         split = _read_parts(folder, seed)
     else:
-        source = cnmc.locate(folder)
-        split, found = split_files.prepare(source, profile, seed), len(cnmc.index(source.root))
-        if report and found > profile.images:
-            report(
-                f"{len(split):,} of {found:,} images take part, as the profile {profile.name} "
-                "says: choose the profile paper, or train on the folder of a split, for all"
-            )
+        split = split_files.prepare(cnmc.locate(folder), profile, seed, report)
     return augmentation.prepare(split, profile, seed)
 
 
 def _read_parts(folder: Path, seed: int) -> pd.DataFrame:
     """Copies among the training images stay with those that they were drawn from, or go."""
-    if (folder / "train.csv").is_file():
-        kinds = dict.fromkeys(("subject", "fold", "source"), str)
-        train = pd.read_csv(folder / "train.csv", dtype=kinds).fillna({"fold": ""})
-        train = train.assign(**{name: f"{folder}/" + train[name] for name in ("path", "source")})
-    else:
-        train = cnmc.index(folder / "train")
-    parts = [train.assign(split="train"), cnmc.index(folder / "test").assign(split="test")]
+    there = [part for part in splits.PARTS if (folder / part).is_dir()]
+    others = {path.name for path in folder.glob("[!._]*/")} - set(there)
+    if others:
+        warnings.warn(f"Left out, as no part of a split: {', '.join(others)}", stacklevel=3)
+    parts = [_read_part(folder, part).assign(split=part) for part in there]
     table = duplicates.link_subjects(image_files.add_digests(pd.concat(parts, ignore_index=True)))
+    if "validation" in there:
+        return table
     is_train = table["split"] == "train"
     drawn = splits.split_by_subject(table[is_train].drop(columns="split"), 0.9, 0, seed)
     drawn["split"] = drawn["split"].replace("test", "validation")
     if "source" in drawn:
         drawn = drawn[(drawn["split"] == "train") | drawn["source"].isna()]
     return pd.concat([drawn, table[~is_train]], ignore_index=True)
+
+
+def _read_part(folder: Path, part: str) -> pd.DataFrame:
+    """Lists the images of a part; those that were augmented as `train.csv` says, if that holds."""
+    if part != "train" or not (folder / "train.csv").is_file():
+        return cnmc.index(folder / part)
+    kinds = dict.fromkeys(("subject", "fold", "source"), str)
+    table = pd.read_csv(folder / "train.csv", dtype=kinds).fillna({"fold": ""})
+    here = "train/" + cnmc.list_images(folder / "train")["file"]
+    wrong = sorted(map(str, set(here).symmetric_difference(table.get("path", ()))))
+    if wrong:
+        raise ValueError(
+            "train.csv lists the images in the folder train: augment the split anew. "
+            f"Received: {folder}, where {len(wrong):,} differ, such as {wrong[0]}"
+        )
+    return table.assign(**{name: f"{folder}/" + table[name] for name in ("path", "source")})
 
 
 def train_all(
@@ -170,16 +177,12 @@ def train_all(
         sides.append(told.image_size)
         pixels += len(job["table"]) * told.epochs * told.image_size**2
     if workers is None:
-        workers = _default_workers(len(jobs), max(sides), pixels)
+        is_gpu = hardware.choose_accelerator().kind == "GPU"
+        is_alone = is_gpu or max(sides) > SMALL or pixels < LITTLE
+        workers = 1 if is_alone else min(processors(), len(jobs), MOST)
     if workers == 1:
         return {key: train(**job) for key, job in jobs.items()}
     return _train_beside(workers, jobs, train)
-
-
-def _default_workers(jobs: int, side: int, pixels: int) -> int:
-    is_gpu = hardware.choose_accelerator().kind == "GPU"
-    alone = is_gpu or side > SMALL or pixels < LITTLE
-    return 1 if alone else min(processors(), jobs, MOST)
 
 
 def _train_beside(
