@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,15 +21,17 @@ THEIRS = ("tensorflow", "keras", "zipfile", "kagglehub")  # libraries with error
 INSTALL = "`python -m helpers doctor` says what to install"
 FREE = "memory is full: close what else uses it, or take smaller images or batches"
 RIGHTS = "change its rights, or name another folder (CNMC_WORK for what is made)"
+TAKEN = "there is a file where a folder is expected: name another folder"
 ADVICE = {"ImportError": INSTALL, "ModuleNotFoundError": INSTALL, "PermissionError": RIGHTS}
-ADVICE |= {"ResourceExhaustedError": FREE, "MemoryError": FREE}
+ADVICE |= {"FileExistsError": TAKEN, "NotADirectoryError": TAKEN}
+GONE = "it was moved meanwhile, or is a link that leads nowhere: remove the link, or mend it"
+ADVICE |= {"ResourceExhaustedError": FREE, "MemoryError": FREE, "FileNotFoundError": GONE}
 
 In = Annotated[Path, typer.Argument(metavar="IN", help="Folder of the images.")]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run of this series.")]
 To = Annotated[Path | None, typer.Option(help="New folder; default: a new data/evaluations/….")]
 By = Annotated[Literal["image", "subject"], typer.Option(help="By image, the paper's way, leaks.")]
-How = Annotated[Literal["copy", "hardlink", "symlink"], typer.Option(help="How images get there.")]
 Part = Annotated[Literal["training", "preliminary"] | None, typer.Option(help="Of C-NMC 2019.")]
 Cut = Annotated[float, typer.Option(help="A cell is called ALL above it.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same result.")]
@@ -38,14 +41,14 @@ Share = Annotated[float, typer.Option(help="Share of images for training.")]
 Leaks = Annotated[bool, typer.Option("--allow-leaks", help="Accept a split by image, that leaks.")]
 Named = Annotated[str, typer.Argument(help="smoke, workshop or paper.")]
 Some = Annotated[list[str] | None, typer.Argument(help="Such as 01 02; else all.")]
-Each = Annotated[bool, typer.Option("--per-class", help="As many of each class: balances them.")]
 
 
 def main() -> None:
     """Runs the command line."""
     for stream in (sys.stdout, sys.stderr):  # a console that lacks a letter loses no result
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    warnings.showwarning = lambda message, *_, **__: _tell(f"Warning: {_in_one_line(message)}")
+    tell_once = cache(_tell)  # a folder is listed more than once
+    warnings.showwarning = lambda message, *_, **__: tell_once(f"Warning: {_in_one_line(message)}")
     try:
         app()
     except Exception as error:
@@ -105,19 +108,16 @@ def draw(target: Out, subjects: People = (28, 18), images: Many = 1000, seed: Se
 
 
 @app.command()
-def split(
-    source: In, target: Out, ratio: Share = 0.8, seed: Seed = 0, by: By = "image", how: How = "copy"
-) -> None:
+def split(source: In, target: Out, ratio: Share = 0.8, seed: Seed = 0, by: By = "image") -> None:
     """Splits the images of every class into the folders `train` and `test`."""
     from helpers.data import split_files
 
-    table = split_files.split_folders(source, target, ratio, seed, by=by, how=how)
+    table = split_files.split_folders(source, target, ratio, seed, by=by)
     for (part, label), rows in table.groupby(["split", "label"]):
         typer.echo(f"{part:<10} {label:<4} {len(rows):>7,} images")
     shared = (table.groupby("linked_subject")["split"].nunique() > 1).sum()
     if shared:
-        told = f"{shared:,} subjects have cells on both sides: scores will be too good."
-        _tell(f"{told} See --by subject.")
+        _tell(f"{shared:,} subjects are on both sides: scores will be too good. See --by subject.")
 
 
 @app.command()
@@ -184,13 +184,11 @@ def predict(run: Run, data: In, out: To = None, threshold: Cut = 0.5) -> None:
 
 
 @app.command()
-def augment(
-    source: In, target: Out, total: Many, seed: Seed = 1, balance: Each = False, how: How = "copy"
-) -> None:
-    """Copies the `train` folder of a split and adds turned, mirrored cells."""
+def augment(source: In, target: Out, total: Many, seed: Seed = 1) -> None:
+    """Copies a split and adds turned, mirrored cells to its `train` folder."""
     from helpers.augment import augmentation
 
-    table = augmentation.augment_folders(source, target, total, seed, per_class=balance, how=how)
+    table = augmentation.augment_folders(source, target, total, seed)
     drawn = table["source"].notna().groupby(table["label"]).sum()
     for label, count in table["label"].value_counts().items():
         typer.echo(f"train      {label:<4} {count:>7,} images, {drawn[label]:,} of them augmented")

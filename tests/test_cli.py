@@ -117,6 +117,10 @@ class TestErrors:
           "ImportError: libx.so: none: `python -m helpers doctor`"),
          (PermissionError(13, "Permission denied", "lost+found"),
           "[Errno 13] Permission denied: 'lost+found': change its rights, or name another"),
+         (FileNotFoundError(2, "No such file or directory", "a.bmp"),
+          "[Errno 2] No such file or directory: 'a.bmp': it was moved meanwhile, or is a link"),
+         (NotADirectoryError(20, "Not a directory", "file/out"),
+          "[Errno 20] Not a directory: 'file/out': there is a file where a folder is expected"),
          (PermissionError("Set CNMC_WORK. Received: x"), "Set CNMC_WORK. Received: x\n"),
          (zipfile.BadZipFile("File is not a zip file"), "File is not a zip file")],
     )  # fmt: skip
@@ -130,6 +134,40 @@ class TestErrors:
         code, _, said = run("doctor")
         assert (code, said.count("\n")) == (1, 1)
         assert said.startswith(f"Error: {told}")
+
+    @pytest.mark.parametrize("command", ["evaluate", "train", "verify", "split"])
+    @pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+    def test_when_a_link_leads_nowhere_then_one_line_says_what_to_do(
+        self, run, cells, trained, tmp_path, command
+    ):
+        (cells / "hem" / "UID_H9_1_1_hem.bmp").symlink_to("gone.bmp")
+        given = {"evaluate": (trained,), "train": ("proposed_cnn",)}.get(command, ())
+        more = (tmp_path / "out",) if command == "split" else ()
+        code, out, told = run(command, *given, cells, *more)
+        assert (code, out) == (1, "")
+        assert re.match(r"Error: .*UID_H9_1_1_hem.bmp': .*remove the link", told.splitlines()[-1])
+
+    @pytest.mark.parametrize("place", ["file", "file/out"])
+    def test_when_a_file_is_in_the_way_then_one_line_says_so_at_once(
+        self, run, cells, trained, tmp_path, place
+    ):
+        (tmp_path / "file").write_text("mine")
+        for command in (("evaluate", trained, cells, "--out"), ("predict", trained, cells, "--out"),
+                        ("split", cells)):  # fmt: skip
+            code, out, told = run(*command, tmp_path / place)
+            assert (code, out) == (1, "")
+            assert re.fullmatch(r"Error: .*(new or empty|there is a file where).*\n", told)
+
+    def test_when_images_are_of_other_formats_then_it_is_said_once(
+        self, run, cells, trained, tmp_path
+    ):
+        for name in ("UID_9_1_1_all.tif", "UID_9_2_1_all.gif"):
+            (cells / "all" / name).write_bytes(b"")
+        for command in (("split", cells, tmp_path / "out"), ("predict", trained, cells),
+                        ("evaluate", trained, cells)):  # fmt: skip
+            code, _, told = run(*command)
+            assert code == 0
+            assert re.findall(r"Warning: .*2 files \((.*)\) under", told) == [".gif, .tif"]
 
     def test_when_we_warn_then_it_is_one_line(self, run, cells, tmp_path):
         for n, path in enumerate(sorted(cells.rglob("*.bmp"))):
@@ -542,10 +580,15 @@ class TestAugment:
         assert len(list((tmp_path / "out" / "train").rglob("*.bmp"))) == 20
         assert sum(map(int, re.findall(r"(\d+) of them augmented", out))) == 4
 
-    def test_when_classes_are_to_be_balanced_then_they_are(self, run, divided, tmp_path):
-        code, out, _ = run("augment", divided, tmp_path / "out", "--total", "11", "--per-class")
-        assert code == 0
-        assert re.findall(r"(\w+) +(\d+) images, 3 of", out) == [("ALL", "11"), ("HEM", "11")]
+    def test_when_the_classes_are_foreign_then_one_line_says_so(self, run, cells, tmp_path):
+        for label in ("all", "hem"):
+            folder = (cells / label).rename(cells / f"{label} cells")
+            for n, path in enumerate(sorted(folder.iterdir())):
+                path.rename(path.with_name(f"{n}.bmp"))
+        assert run("split", cells, tmp_path / "split", "--ratio", "0.8")[0] == 0
+        code, _, told = run("augment", tmp_path / "split", tmp_path / "out", "--total", "30")
+        assert code == 1
+        assert re.fullmatch(r"Error: Images are named UID_.*Received: 16 others, as .*\n", told)
 
     def test_when_there_is_no_split_then_one_line_says_how_to_make_one(self, run, cells, tmp_path):
         code, _, told = run("augment", cells, tmp_path / "out", "--total", "30")
