@@ -136,6 +136,18 @@ def test_when_precision_or_devices_differ_then_the_numerics_do(choose):
     assert len({choose(_machine(*m)).numerics for m in machines}) == 4
 
 
+@pytest.mark.parametrize("name", ["TF_ENABLE_ONEDNN_OPTS", "TF_XLA_FLAGS"])
+def test_when_a_variable_changes_what_is_computed_then_numerics_and_note_say_so(
+    choose, monkeypatch, name
+):
+    monkeypatch.delenv(name, raising=False)
+    before = choose(_machine()).numerics
+    monkeypatch.setenv(name, "0")
+    after = choose(_machine())
+    assert after.numerics == f"{before}, {name}=0"
+    assert after.note.endswith(f", {name}=0")
+
+
 def test_when_fewer_threads_share_the_sums_then_numerics_and_note_say_so(choose, monkeypatch):
     monkeypatch.setattr(hardware, "processors", lambda: 4)
     all_of_them, one = choose(_machine()), choose(_machine(threads=1))

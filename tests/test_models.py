@@ -418,8 +418,12 @@ def test_when_a_local_file_is_there_then_it_comes_first_and_the_key_knows_it(tmp
 
 def test_when_a_file_holds_another_network_then_the_error_names_it(tmp_path, built):
     built["proposed_cnn"].save_weights(tmp_path / "p.weights.h5")
-    with pytest.raises(ValueError, match=r"weights of vgg16.*Received: p\.weights\.h5"):
+    with (
+        warnings.catch_warnings(record=True) as told,
+        pytest.raises(ValueError, match=r"weights of vgg16.*Received: p\.weights\.h5"),
+    ):
         registry.build("vgg16", 32, weights=tmp_path / "p.weights.h5")
+    assert [str(warning.message) for warning in told if "Skipping" in str(warning.message)] == []
 
 
 def test_when_a_file_is_no_file_of_weights_then_the_error_names_it(tmp_path):

@@ -189,7 +189,8 @@ def load(model: keras.Model, source: Source, bgr: bool) -> None:
         if source.layout == "hed":
             _load_hed(base, source.path)
         else:
-            base.load_weights(source.path)
+            with warnings.catch_warnings(action="ignore"):  # one for each layer of another network
+                base.load_weights(source.path)
     except (KeyError, OSError, ValueError) as error:
         raise ValueError(
             f"The file must hold the weights of {model.name}, layer by layer. "

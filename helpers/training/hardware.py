@@ -30,6 +30,7 @@ from helpers.settings import processors
 
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 # Read by TensorFlow's graph optimizer each time that it chooses what to compute in 16 bits.
+_SWITCHES = ("TF_ENABLE_ONEDNN_OPTS", "ONEDNN_MAX_CPU_ISA", "TF_XLA_FLAGS", "NVIDIA_TF32_OVERRIDE")
 _KEEP_FLOAT32 = "TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_ALLOWLIST_REMOVE"
 
 
@@ -62,7 +63,8 @@ class Accelerator:
         """What of it changes results: part of the key of a run."""
         bits = "onednn_bfloat16 convolutions" if self.onednn_bfloat16 else self.policy
         shares = f", {self.threads} threads" if self.kind == "CPU" else ""  # of each sum
-        return f"{self.kind} x {self.devices}, {bits}{', XLA' if self.xla else ''}{shares}"
+        bits += ", XLA" if self.xla else ""
+        return f"{self.kind} x {self.devices}, {bits}{shares}{_switches()}"
 
     @property
     def is_one_cpu(self) -> bool:
@@ -108,8 +110,13 @@ def choose_accelerator() -> Accelerator:
     device = f"CPU of {cores} cores" if threads == cores else f"CPU, {threads} of {cores} cores"
     if gpus:
         device = details[0].get("device_name", "GPU")
-    note = f"{len(names)} x {device}, {bits}, {'XLA' if xla else 'no XLA'}"
+    note = f"{len(names)} x {device}, {bits}, {'XLA' if xla else 'no XLA'}{_switches()}"
     return Accelerator(kind, len(names), policy, xla, onednn, threads, strategy, note)
+
+
+def _switches() -> str:
+    """Names the environment variables that are set and change what TensorFlow computes."""
+    return "".join(f", {name}={os.environ[name]}" for name in _SWITCHES if os.environ.get(name))
 
 
 def _threads_told() -> int:
