@@ -338,7 +338,7 @@ class TestUnseen:
         shutil.copytree(foreign, data, dirs_exist_ok=True)
         scored, what, text = evaluate(run, data)
         assert (scored, what) == (2, f"2 of the 4 images of the run's test part, {report.UNSEEN}")
-        assert "left out: 14 of 16 files; the training part is scored" in text
+        assert "left out: 14 of 16 files; scored as by `--part training`" in text
 
     @pytest.mark.parametrize("light", [0, 200])
     def test_when_an_image_is_blank_then_it_is_not_scored(self, cells, evaluate, tmp_path, light):
@@ -496,7 +496,7 @@ class TestOrigin:
         data = self.preliminary(tmp_path / "data")
         write_cells(data / "training_data" / "fold_0", ("8", "H8"), seed=3)
         write_cells(data / "elsewhere" / "deep", ("9",), seed=4)
-        left = {part: f"left out: {n} of 14 files; the {part} part is scored"
+        left = {part: f"left out: {n} of 14 files; scored as by `--part {part}`"
                 for part, n in (("preliminary", 6), ("training", 8))}  # fmt: skip
         assert left["preliminary"] in evaluate(run, data)[2]
         assert left["training"] in evaluate(run, data, part="training")[2]

@@ -109,7 +109,7 @@ def evaluate_run(
             "model_sha256": runs.file_digest(run.folder / "model.keras"),
             "images": find_origin(cells, rows),
             "scored_on": what,
-            "left_out": f"{files - len(rows):,} of {files:,} files; the {part} part is scored",
+            "left_out": f"{files - len(rows):,} of {files:,} files; scored as by `--part {part}`",
             "threshold": threshold,
             "date": date.today().isoformat(),
         }
