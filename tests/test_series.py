@@ -8,6 +8,7 @@ import sys
 import time
 
 import nbformat
+import pandas as pd
 import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
@@ -49,6 +50,52 @@ def test_when_notebooks_run_then_there_is_one_line_for_each_with_its_seconds(mak
     _, _, said = make(n00_one=["1"], n01_two=["2"])
     line = r"\[{}/2\] {} +[\d.]+ s +[\d.]+ GB  ok\n"
     assert re.fullmatch(line.format(1, "00_one") + line.format(2, "01_two"), said)
+
+
+def test_when_a_notebook_takes_long_then_a_log_says_where_it_is_now_and_then(make, monkeypatch):
+    monkeypatch.setattr(series, "EVERY", 2.0)
+    _, _, said = make(n00_long=["1", "import time; time.sleep(5)"])
+    *alive, last = said.splitlines()
+    seconds = [int(re.fullmatch(r"\[1/1\] 00_long +(\d+) s  cell \d of 3", s)[1]) for s in alive]
+    assert alive[-1].endswith("cell 3 of 3")
+    assert [b - a >= 1 for a, b in zip([0, *seconds], seconds, strict=False)] == [True] * len(alive)
+    assert 2 <= len(alive) <= 1 + seconds[-1] / 2
+    assert last.endswith("GB  ok")
+
+
+def test_when_it_runs_on_a_terminal_then_one_line_is_rewritten_for_each_notebook(make, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    _, _, said = make(n00_long=["import time; time.sleep(3)"], n01_short=["1"])
+    first, second, rest = said.split("\n")
+    assert first.count("\r") >= 3
+    assert second.split("\r")[-1].startswith("[2/2] 01_short")
+    assert rest == ""
+    shown = first.split("\r")[1:]
+    assert all(text.startswith("[1/2] 00_long") for text in shown)
+    assert "cell 2 of 2" in shown[-2]
+    assert shown[-1].rstrip().endswith("GB  ok")
+    assert {len(text) for text in shown} == {len(shown[-1])}  # nothing of a longer one stays
+    assert len(shown[-1]) < 80
+
+
+def test_when_notebooks_ran_then_what_they_took_lies_beside_the_page(make, monkeypatch):
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    page, results, _ = make(n00_one=["import time; time.sleep(1.6)"], n01_bad=["1 / 0"])
+    table = pd.read_csv(page.with_name("minutes.csv"))
+    assert list(table.columns) == ["profile", "notebook", "seconds", "memory_gb", "machine"]
+    (row,) = table.itertuples(index=False)  # what failed has measured nothing
+    assert row[:2] == ("smoke", "00_one")
+    assert abs(row.seconds - results[0].seconds) <= 0.5
+    assert abs(row.memory_gb - results[0].memory) <= 0.05
+    assert re.fullmatch(r"\d+ cores AVX2", row.machine)
+
+
+@pytest.mark.parametrize("cells", ["3", "null", '{"a": 1}'])
+def test_when_the_cells_of_a_file_are_no_list_then_it_fails_alone(make, tmp_path, cells):
+    text = f'{{"cells": {cells}, "metadata": {{}}, "nbformat": 4, "nbformat_minor": 5}}'
+    (tmp_path / "00_bad.ipynb").write_text(text)
+    _, results, _ = make(n01_good=["1"])
+    assert [result.status for result in results] == ["failed", "ok"]
 
 
 def test_when_a_notebook_takes_memory_then_its_peak_tells(make):

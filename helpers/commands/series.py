@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -27,6 +28,7 @@ NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 # What a notebook says comes as messages. With our own streams, a process that a notebook left
 # behind would keep `series | tee log` waiting for its end.
 APART = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+EVERY = 30.0  # s between signs of life in a log; on a terminal the line changes each second
 
 
 class Result(NamedTuple):
@@ -47,12 +49,13 @@ def run(
     Args:
         profile: Name of the profile to run in.
         only: Beginnings of the names of the notebooks to run, such as `["01", "02"]`; all if empty.
-        report: Takes the progress, piece by piece, line ends included.
+        report: Takes the progress, piece by piece, line ends included: where standard output is a
+            terminal, one line per notebook that is rewritten; else a line now and then.
         notebooks: Folder of the notebooks; they are not changed.
 
     Returns:
-        The page that links to those of all notebooks, beside their executed copies in
-        `work_dir()/series/<profile>`, and the results in order.
+        The page that links to those of all notebooks, beside their executed copies and
+        `minutes.csv` in `work_dir()/series/<profile>`, and the results in order.
 
     Raises:
         ValueError: If there is no such profile or notebook.
@@ -65,13 +68,13 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends all, as Ctrl+C does
     for number, path in enumerate(paths, start=1):
-        report(f"[{number}/{len(paths)}] {path.stem:<24}")
-        result = _execute(path, folder, profile)
-        report(f"{result.seconds:8.1f} s {result.memory:5.1f} GB  {result.status}\n")
+        tell = partial(_tell, report, f"[{number}/{len(paths)}] {path.stem:<24}")
+        result = _execute(path, folder, profile, tell)
+        tell(f"{result.seconds:8.1f} s {result.memory:5.1f} GB  {result.status}", "\n")
         if result.problem:
             report(f"\n{result.problem}\n\n")
         results.append(result)
-        _write_index(folder, profile, results)
+        _write_pages(folder, profile, results)
     return folder / "index.html", results
 
 
@@ -89,18 +92,23 @@ def find_notebooks(folder: Path, only: Sequence[str] = ()) -> list[Path]:
     return [p for p in paths if not only or p.name.startswith(tuple(only))]
 
 
-def _execute(path: Path, folder: Path, profile: str) -> Result:
+def _tell(report: Callable[[str], Any], head: str, text: str, end: str = "") -> None:
+    """Rewrites the line of a notebook on a terminal; in a log there is one more."""
+    report(f"\r{head}{text:<32}{end}" if sys.stdout.isatty() else f"{head}{text}\n")
+
+
+def _execute(path: Path, folder: Path, profile: str, tell: Callable[[str], Any]) -> Result:
     """Executes a notebook in a thread: this one stays free to be interrupted, and measures."""
-    problems: list[str] = []
-    run = partial(_run_cells, path, folder, profile, problems)
-    began, peak = time.monotonic(), _measure(threading.Thread(target=run, daemon=True))
-    status = "failed" if problems else "ok"
-    return Result(path.stem, status, time.monotonic() - began, peak, "".join(problems))
+    state: dict[str, Any] = {"cells": [], "cell_index": -1, "problem": ""}
+    run = partial(_run_cells, path, folder, profile, state)
+    seconds, peak = _measure(threading.Thread(target=run, daemon=True), state, tell)
+    status = "failed" if state["problem"] else "ok"
+    return Result(path.stem, status, seconds, peak, state["problem"])
 
 
-def _measure(worker: threading.Thread) -> float:
-    """Returns the peak of resident memory in GB, and ends whatever the notebook has started."""
-    this, peak = psutil.Process(), 0
+def _measure(worker: threading.Thread, state: dict, tell: Callable) -> tuple[float, float]:
+    """Tells how far it is, ends what the notebook has started, and returns seconds and peak GB."""
+    this, peak, began, told = psutil.Process(), 0, time.monotonic(), 0.0
     before, started = set(this.children(recursive=True)), set()
     worker.start()
     try:
@@ -111,24 +119,28 @@ def _measure(worker: threading.Thread) -> float:
             for process in (this, *started):
                 with suppress(psutil.Error):  # it has ended meanwhile
                     used += process.memory_info().rss
-            peak = max(peak, used)
+            peak, seconds = max(peak, used), time.monotonic() - began
+            if worker.is_alive() and seconds - told >= (1 if sys.stdout.isatty() else EVERY):
+                told = seconds
+                tell(f"{seconds:8.0f} s  cell {state['cell_index'] + 1} of {len(state['cells'])}")
     finally:
         for process in started | set(this.children(recursive=True)) - before:
             with suppress(psutil.Error):
                 process.kill()
-    return peak / 1e9
+    return time.monotonic() - began, peak / 1e9
 
 
-def _run_cells(path: Path, folder: Path, profile: str, problems: list[str]) -> None:
-    """Executes a notebook, keeps the copy and its page, and notes what went wrong."""
-    copy, page, cells = folder / path.name, folder / f"{path.stem}.html", []
+def _run_cells(path: Path, folder: Path, profile: str, state: dict[str, Any]) -> None:
+    """Executes a notebook, keeps the copy and its page, and notes the cell and what went wrong."""
+    copy, page = folder / path.name, folder / f"{path.stem}.html"
     try:
         copy.unlink(missing_ok=True)
         page.unlink(missing_ok=True)
         notebook = nbformat.read(path, as_version=4)
-        cells = notebook.cells
+        state["cells"] = list(notebook.cells)
         where = {"metadata": {"path": str(path.parent)}}
         client = NotebookClient(notebook, startup_timeout=300, km=_own_kernel(), resources=where)
+        client.on_cell_start = state.update  # is called with cell and cell_index
         try:
             client.execute(cleanup_kc=True, env={**os.environ, "CNMC_PROFILE": profile}, **APART)
         finally:
@@ -138,7 +150,7 @@ def _run_cells(path: Path, folder: Path, profile: str, problems: list[str]) -> N
             runs.write_atomic(copy, lambda path: nbformat.write(notebook, path))
             runs.write_atomic(page, lambda path: path.write_text(text, encoding="utf-8"))
     except Exception as error:  # a damaged file, a kernel that does not start, a cell: this one
-        problems.append(_explain(cells, error))
+        state["problem"] = _explain(state["cells"], error)
 
 
 def _own_kernel() -> AsyncKernelManager:
@@ -155,12 +167,16 @@ def _explain(cells: Sequence[Any], error: Exception) -> str:
     return "\n".join([*source, "", f"  {said.strip()}"])
 
 
-def _write_index(folder: Path, profile: str, results: Sequence[Result]) -> None:
-    """Writes the page of links to what ran."""
+def _write_pages(folder: Path, profile: str, results: Sequence[Result]) -> None:
+    """Writes the page of links to what ran, and what it took, in the form of `data/minutes.csv`."""
     items = [f'<meta charset="utf-8"><h1>The series in the {profile} profile</h1>']
-    for name, status, seconds, _, problem in results:
-        there = (folder / f"{name}.html").exists()
-        link = f'<a href="{name}.html">{name}</a>' if there else name
+    rows = ["profile,notebook,seconds,memory_gb,machine"]
+    machine = f"{settings.processors()} cores {os.environ.get('ONEDNN_MAX_CPU_ISA', '')}".strip()
+    for name, status, seconds, memory, problem in results:
+        link = f'<a href="{name}.html">{name}</a>' if (folder / f"{name}.html").exists() else name
         items.append(f"<p>{link}: {status}, {seconds:.1f} s</p><pre>{html.escape(problem)}</pre>")
+        if not problem:
+            rows.append(f"{profile},{name},{seconds:.0f},{memory:.1f},{machine}")
     text = "<!doctype html>\n" + "\n".join(items)
     runs.write_atomic(folder / "index.html", lambda path: path.write_text(text, encoding="utf-8"))
+    runs.write_atomic(folder / "minutes.csv", lambda path: path.write_text("\n".join([*rows, ""])))
