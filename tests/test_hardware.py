@@ -42,6 +42,15 @@ def test_when_the_chip_lists_bfloat16_then_it_is_found(tmp_path, flags, expected
     assert hardware.cpu_has_bfloat16(cpuinfo) is expected
 
 
+def test_when_onednn_is_held_to_an_older_chip_then_there_is_no_bfloat16(tmp_path, monkeypatch):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("flags\t\t: fpu avx512_bf16\n")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert not hardware.cpu_has_bfloat16(cpuinfo)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "ALL")
+    assert hardware.cpu_has_bfloat16(cpuinfo)
+
+
 def test_when_the_system_describes_no_processor_then_there_is_no_bfloat16(tmp_path):
     assert not hardware.cpu_has_bfloat16(tmp_path / "missing")
 

@@ -29,6 +29,8 @@ import tensorflow as tf
 from helpers.settings import processors
 
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
+# What oneDNN may be held to that has no bfloat16: so a large chip computes as a laptop does.
+NO_BFLOAT16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI"}
 # Read by TensorFlow's graph optimizer each time that it chooses what to compute in 16 bits.
 _SWITCHES = ("TF_ENABLE_ONEDNN_OPTS", "ONEDNN_MAX_CPU_ISA", "TF_XLA_FLAGS", "NVIDIA_TF32_OVERRIDE")
 _KEEP_FLOAT32 = "TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_ALLOWLIST_REMOVE"
@@ -153,7 +155,7 @@ def cpu_has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
     `cpuinfo` is the system's description of its processors; where there is none, the answer is no.
     """
-    if not cpuinfo.is_file():
+    if not cpuinfo.is_file() or os.environ.get("ONEDNN_MAX_CPU_ISA") in NO_BFLOAT16:
         return False
     flags = (line for line in cpuinfo.read_text().splitlines() if line.startswith("flags"))
     return not BFLOAT16_FLAGS.isdisjoint(next(flags, "").split())
