@@ -34,6 +34,7 @@ POSITIONS = 8  # in which a square comes to lie on itself: four turns, each also
 QUIET = 30.0  # s without a line while images are read
 VERSION = 2  # raise it whenever the same image is decoded or shrunk to other values
 IMAGES = "images.u8"
+Report = Callable[[str], Any] | None  # takes a line now and then, such as `print`
 _PLAIN = (608_454, 608_538)  # bytes of a 450 px BMP as C-NMC has them: the fast way to read
 
 
@@ -124,9 +125,7 @@ class Pixels:
         return self.stored[self.places[chosen]].astype(np.float32)
 
 
-def keep_images(
-    rows: pd.DataFrame, size: int, report: Callable[[str], Any] | None = None
-) -> Pixels:
+def keep_images(rows: pd.DataFrame, size: int, report: Report = None) -> Pixels:
     """Decodes the images of a table, unless that was done before.
 
     There is one file per size, which only grows: each image with the digest of its file before it.
@@ -181,9 +180,7 @@ def _append(
             file.write(entries.tobytes())
 
 
-def tell(
-    batches: Iterable[np.ndarray], total: int, report: Callable[[str], Any] | None
-) -> Iterator[np.ndarray]:
+def tell(batches: Iterable[np.ndarray], total: int, report: Report) -> Iterator[np.ndarray]:
     """Passes batches on and reports how far it is; not of what takes less than half a minute."""
     done, last = 0, time.monotonic()
     for batch in batches:
@@ -294,7 +291,5 @@ def turn(images: np.ndarray, position: int) -> np.ndarray:
 
 def turn_each(images: np.ndarray, positions: np.ndarray) -> np.ndarray:
     """Turns each image into a position of its own."""
-    turned = np.empty_like(images)
-    for position in range(POSITIONS):
-        turned[positions == position] = turn(images[positions == position], position)
-    return turned
+    pairs = zip(images[:, None], positions, strict=True)
+    return np.concatenate([turn(image, position) for image, position in pairs])

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from helpers.looking import activations
 from helpers.models import architecture, registry
 
 LAYERS = keras.layers
@@ -15,7 +16,7 @@ def proposed():
 
 
 def test_when_vgg16_is_described_then_it_is_as_its_authors_say():
-    table = architecture.describe(keras.applications.VGG16(weights=None)).set_index("layer")
+    table = activations.layer_table(keras.applications.VGG16(weights=None)).set_index("layer")
     assert table["parameters"].sum() == 138_357_544
     assert table["receptive_field"]["block5_conv3"] == 196
     assert table["receptive_field"]["block5_pool"] == 212
@@ -23,7 +24,7 @@ def test_when_vgg16_is_described_then_it_is_as_its_authors_say():
 
 
 def test_when_alexnet_is_described_then_fields_are_those_counted_by_hand():
-    table = architecture.describe(registry.build("alexnet", 227)).set_index("layer")
+    table = activations.layer_table(registry.build("alexnet", 227)).set_index("layer")
     fields = table["receptive_field"]
     assert [fields[f"conv{n}"] for n in range(1, 6)] == [11, 51, 99, 131, 163]
     assert [table["shape"][f"conv{n}"][0] for n in (1, 2, 3)] == [55, 27, 13]
@@ -32,7 +33,7 @@ def test_when_alexnet_is_described_then_fields_are_those_counted_by_hand():
 def test_when_a_value_sees_a_field_then_nothing_outside_moves_it(proposed):
     """The field of the description, found again by changing the image at its rim."""
     layer = "block3_conv2"
-    field = architecture.describe(proposed).set_index("layer")["receptive_field"][layer]
+    field = activations.layer_table(proposed).set_index("layer")["receptive_field"][layer]
     probe = keras.Model(proposed.input, proposed.get_layer(layer).output)
     rng = np.random.default_rng(0)
     image = rng.uniform(0, 255, (1, 64, 64, 3)).astype("float32")
@@ -62,7 +63,7 @@ def test_when_networks_branch_then_blocks_still_hold_everything(name, convolutio
     assert table["parameters"].sum() == model.count_params()
     assert table.query("kind == 'convolution'")["layers"].sum() == convolutions
     assert table["side"].is_monotonic_decreasing
-    assert architecture.describe(model)["receptive_field"].max() == 75
+    assert activations.layer_table(model)["receptive_field"].max() == 75
 
 
 def separable() -> keras.Model:
@@ -74,7 +75,7 @@ def separable() -> keras.Model:
 
 
 def test_when_convolutions_are_separable_then_they_are_convolutions_too():
-    table = architecture.describe(separable()).set_index("layer")
+    table = activations.layer_table(separable()).set_index("layer")
     assert table["receptive_field"][["both", "pool", "deep"]].tolist() == [5, 6, 10]
     blocks = architecture.blocks(separable())
     assert blocks["side"].tolist() == [16, 16, 8, 1]

@@ -59,9 +59,8 @@ def survey(table: pd.DataFrame, sides: Sequence[int] = SIDES) -> pd.DataFrame:
     wrong = [side for side in sides if side % 2 or not 2 <= side <= SIDE]
     if wrong or not len(sides):
         raise ValueError(f"Sides of crops are even, from 2 to {SIDE} px. Received: {list(sides)}")
-    rows = [
-        row for rows in map_images(partial(_measure, sides=sides), table["path"]) for row in rows
-    ]
+    found = map_images(partial(_measure, sides=sides), table["path"])
+    rows = [row for of_image in found for row in of_image]
     repeated = table.iloc[np.repeat(np.arange(len(table)), len(sides))].reset_index(drop=True)
     return pd.concat([repeated, pd.DataFrame(rows)], axis="columns")
 

@@ -65,9 +65,9 @@ def measure(images: Iterable[np.ndarray], per_image: int = 2_000) -> Appearance:
     """
     rng = np.random.default_rng(0)
     pixels = np.concatenate([rng.choice(nucleus_pixels(image), per_image) for image in images])
-    lab, density = _to_lab(pixels), optical_density(pixels)
+    lab, density = rgb2lab(pixels / np.float32(WHITE)), optical_density(pixels)
     stains = _find_stains(density)
-    strengths = np.percentile(_concentrations(density, stains), _STRENGTH, axis=0)
+    strengths = np.percentile(density @ np.linalg.pinv(stains), _STRENGTH, axis=0)
     return Appearance(lab.mean(axis=0), lab.std(axis=0), stains, strengths)
 
 
@@ -92,10 +92,6 @@ def optical_density(pixels: np.ndarray) -> np.ndarray:
     return -np.log(np.maximum(pixels, 1, dtype=np.float32) / np.float32(WHITE))
 
 
-def _to_lab(pixels: np.ndarray) -> np.ndarray:
-    return rgb2lab(pixels / np.float32(WHITE))
-
-
 def _find_stains(density: np.ndarray) -> np.ndarray:
     """Finds the two directions between which all pixels lie, in the plane that holds most."""
     _, plane = np.linalg.eigh(np.cov(density.T))
@@ -105,11 +101,6 @@ def _find_stains(density: np.ndarray) -> np.ndarray:
     angles = np.percentile(np.arctan2(across, along), _ANGLES)
     stains = np.array([plane @ (np.cos(angle), np.sin(angle)) for angle in angles])
     return stains[np.argsort(-stains[:, 0])]
-
-
-def _concentrations(density: np.ndarray, stains: np.ndarray) -> np.ndarray:
-    """Solves density = concentrations @ stains, in least squares."""
-    return density @ np.linalg.pinv(stains)
 
 
 def reinhard(image: np.ndarray, target: Appearance) -> np.ndarray:
@@ -124,7 +115,7 @@ def reinhard(image: np.ndarray, target: Appearance) -> np.ndarray:
     Returns:
         The normalised image; equal to the target but for rounding and what no screen can show.
     """
-    lab = _to_lab(nucleus_pixels(image))
+    lab = rgb2lab(nucleus_pixels(image) / np.float32(WHITE))
     spread = np.maximum(lab.std(axis=0), 1e-6)
     moved = (lab - lab.mean(axis=0)) / spread * target.lab_sd + target.lab_mean
     moved[:, 0] = np.maximum(moved[:, 0], 0)  # darker than black, or yellower than any light
@@ -146,7 +137,8 @@ def macenko(image: np.ndarray, target: Appearance) -> np.ndarray:
         The normalised image.
     """
     density = optical_density(nucleus_pixels(image))
-    found = _concentrations(density, _find_stains(density[::4]))  # neighbours are alike
+    stains = _find_stains(density[::4])  # neighbours are alike
+    found = density @ np.linalg.pinv(stains)  # of density = found @ stains, in least squares
     full = np.maximum(np.percentile(found, _STRENGTH, axis=0), 1e-6)
     mixed = (found / full * target.strengths) @ target.stains
     return _paint(image, WHITE * np.exp(-mixed))

@@ -93,9 +93,8 @@ def _mcnemar(one: pd.Series, other: pd.Series) -> dict[str, float]:
     from statsmodels.stats.contingency_tables import mcnemar
 
     first, second = int((one & ~other).sum()), int((other & ~one).sum())
-    differ = first + second
     # With more disagreements the chi-squared approximation is usual.
-    p = mcnemar([[0, first], [second, 0]], exact=differ < 25).pvalue if differ else 1.0
+    p = mcnemar([[0, first], [second, 0]], exact=first + second < 25).pvalue
     return {"only_first": first, "only_second": second, "p_mcnemar": float(p)}
 
 

@@ -11,6 +11,7 @@ apart, as the test part was. The one over cells is there to show what goes wrong
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,26 +22,9 @@ LEAST = 3  # subjects with cells of a class; two can be drawn in three ways only
 MOST_LEVELS = 4_096  # of the draws only; the score itself is exact
 CHUNK = 250  # draws that are scored at once, which bounds the memory
 
-LABELS = {
-    "accuracy": "accuracy",
-    "sensitivity": "sensitivity (ALL found)",
-    "specificity": "specificity (HEM found)",
-    "precision": "precision (ALL calls right)",
-    "f1": "F1 of ALL",
-    "weighted_f1": "weighted F1",
-    "balanced_accuracy": "balanced accuracy",
-    "mcc": "Matthews correlation",
-    "roc_auc": "ROC-AUC",
-    "pr_auc": "PR-AUC (average precision)",
-    "brier": "Brier score (0 is best)",
-    "ece": "calibration error (0 is best)",
-    "tp": "true positives (ALL called ALL)",
-    "tn": "true negatives (HEM called HEM)",
-    "fp": "false positives (HEM called ALL)",
-    "fn": "false negatives (ALL called HEM)",
-}
+LABELS = pd.read_csv(Path(__file__).with_name("scores.csv"), index_col="name")["label"].to_dict()
 NAMES = tuple(LABELS)
-COUNTS = NAMES[-4:]
+COUNTS = NAMES[-4:]  # tp, tn, fp, fn
 
 
 @dataclass(frozen=True)

@@ -174,22 +174,15 @@ def in_words(table: pd.DataFrame, metric: str = "weighted_f1") -> str:
         Such as 'weighted F1 0.871 (95 % interval over subjects 0.80 to 0.92; 210 cells of 9
         subjects)'.
     """
-    row, label = table.loc[metric], metrics.LABELS[metric]
+    row, shown = table.loc[metric], for_display(table, (metric,)).iloc[0]
     size = f"{row['cells']:,.0f} cells of {row['subjects']:.0f} subjects"
     if np.isnan(row["value"]):
-        return f"{label} not defined ({size})"
-    reach = "no interval"
-    if table["low"].isna().all():  # and not only of this score
-        reach = "no interval: fewer than three subjects of a class"
-    elif not np.isnan(row["low"]):
-        ends = _in_digits(metric, 2, row["low"], row["high"])
-        reach = f"95 % interval over subjects {' to '.join(ends)}"
-    return f"{label} {_in_digits(metric, 3, row['value'])[0]} ({reach}; {size})"
-
-
-def _in_digits(metric: str, decimals: int, *values: float) -> list[str]:
-    decimals = 0 if metric in metrics.COUNTS else decimals
-    return [f"{value:,.{decimals}f}" for value in values if not np.isnan(value)] or ["–"]
+        return f"{shown['score']} not defined ({size})"
+    reach = f"95 % interval over subjects {shown['95 % over subjects'].replace(' – ', ' to ')}"
+    if np.isnan(row["low"]):
+        few = table["low"].isna().all()  # and not only of this score
+        reach = "no interval: fewer than three subjects of a class" if few else "no interval"
+    return f"{shown['score']} {shown['value']} ({reach}; {size})"
 
 
 def for_display(table: pd.DataFrame, names: tuple[str, ...] = metrics.NAMES) -> pd.DataFrame:
@@ -204,15 +197,20 @@ def for_display(table: pd.DataFrame, names: tuple[str, ...] = metrics.NAMES) -> 
     """
     rows = table.reset_index().set_index("metric").loc[list(names)].reset_index()
     shown = rows.filter(["model"]).assign(score=rows["metric"].map(metrics.LABELS))
-    columns = {
-        "value": (3, ["value"]),
-        "95 % over subjects": (2, ["low", "high"]),
-        "95 % over cells": (2, ["cell_low", "cell_high"]),
-    }
-    for title, (decimals, read) in columns.items():
-        numbers = rows.set_index("metric")[read].itertuples()
-        shown[title] = [" – ".join(_in_digits(row[0], decimals, *row[1:])) for row in numbers]
+    shown["value"] = _in_digits(rows, 3, "value")
+    shown["95 % over subjects"] = _in_digits(rows, 2, "low", "high")
+    shown["95 % over cells"] = _in_digits(rows, 2, "cell_low", "cell_high")
     return shown
+
+
+def _in_digits(rows: pd.DataFrame, decimals: int, *columns: str) -> list[str]:
+    """Writes scores with so many decimals, counts of cells with none, what is missing as a dash."""
+    texts = []
+    for metric, *values in rows[["metric", *columns]].itertuples(index=False):
+        digits = 0 if metric in metrics.COUNTS else decimals
+        known = [f"{value:,.{digits}f}" for value in values if not np.isnan(value)]
+        texts.append(" – ".join(known) or "–")
+    return texts
 
 
 def by_subject(predictions: pd.DataFrame, threshold: float = 0.5) -> pd.DataFrame:
@@ -271,9 +269,7 @@ def choose_threshold(predictions: pd.DataFrame, sensitivity: float | None = None
     from sklearn.metrics import roc_curve
 
     if sensitivity is not None and not 0 < sensitivity <= 1:
-        raise ValueError(
-            f"A sensitivity is above 0, up to 1. Received: sensitivity={sensitivity!r}"
-        )
+        raise ValueError(f"A sensitivity is above 0, up to 1. Received: {sensitivity=}")
     cells = sample(check(only_part(predictions, "validation")))
     if len(set(cells.is_all)) < 2:
         raise ValueError(

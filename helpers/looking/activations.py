@@ -2,7 +2,7 @@
 
 Works on every Sequential or functional Keras model, flat or nested, fresh or loaded from a file.
 Whatever can be reduced is reduced inside the network's own graph, batch by batch, so that memory
-grows with the batch and not with the number of images.
+holds the activations of one batch, whatever the number of images.
 """
 
 from collections.abc import Iterable
@@ -12,8 +12,12 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
-from keras import ops
+from keras import layers, ops
 
+from helpers.models.architecture import CONVOLUTIONS
+
+_POOLINGS = (layers.MaxPooling2D, layers.AveragePooling2D)
+_WHOLE = (layers.Flatten, layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D, layers.Dense)
 Batches = Iterable[np.ndarray]  # of some images each
 
 
@@ -29,7 +33,7 @@ class Stop:
     """
 
     name: str
-    layer: keras.layers.Layer
+    layer: layers.Layer
     inputs: list[keras.KerasTensor]
     output: keras.KerasTensor
 
@@ -37,7 +41,7 @@ class Stop:
     def rectified(self) -> bool:
         """Whether the layer ends in a ReLU: only there is a zero a decision and not a chance."""
         ends_in = getattr(self.layer, "activation", None)
-        return isinstance(self.layer, keras.layers.ReLU) or ends_in is keras.activations.relu
+        return isinstance(self.layer, layers.ReLU) or ends_in is keras.activations.relu
 
     @property
     def weights(self) -> list[keras.Variable]:
@@ -66,7 +70,7 @@ def trace(model: keras.Model, begin: list | None = None, prefix: str = "") -> li
         )
     stops: list[Stop] = []
 
-    def call(layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> keras.KerasTensor:
+    def call(layer: layers.Layer, *args: Any, **kwargs: Any) -> keras.KerasTensor:
         if isinstance(layer, keras.Model):
             stops.extend(trace(layer, [args[0]], f"{prefix}{layer.name}/"))
         else:
@@ -74,7 +78,7 @@ def trace(model: keras.Model, begin: list | None = None, prefix: str = "") -> li
             stops.append(Stop(prefix + layer.name, layer, [*received], layer(*args, **kwargs)))
         return stops[-1].output
 
-    def keep(layer: keras.layers.Layer) -> keras.layers.Layer:
+    def keep(layer: layers.Layer) -> layers.Layer:
         return layer
 
     # Keras walks along a graph to clone it: here each layer is kept, and noted when it is called.
@@ -98,26 +102,52 @@ def layer_table(model: keras.Model) -> pd.DataFrame:
         model: A built Sequential or functional model with one input, also with models inside.
 
     Returns:
-        One row per layer: `layer`, `kind`, `shape` (without the batch), `parameters`, `rectified`.
+        One row per layer: `layer`, `kind`, `shape` (without the batch), `parameters`, `rectified`,
+        and `receptive_field`: side in px of the square that one value depends on, at most the
+        image. Normalisation while training, which looks at whole batches, is not counted.
 
     Raises:
         ValueError: If the model cannot be followed: subclassed, not built, or several inputs.
+
+    Example:
+        >>> first = keras.Input((32, 32, 3))
+        >>> x = keras.layers.Conv2D(4, 3)(keras.layers.Conv2D(4, 3)(first))
+        >>> layer_table(keras.Model(first, x))["receptive_field"].tolist()
+        [3, 5]
     """
-    rows = []
-    for stop in trace(model):
+    stops, rows = trace(model), []
+    whole, seen = model.input_shape[1] or np.inf, {id(stops[0].inputs[0]): (1, 1)}
+    for stop in stops:
+        before = [seen[id(tensor)] for tensor in stop.inputs]
+        seen[id(stop.output)] = field = _widen(stop.layer, before, whole)
         kind, shape = type(stop.layer).__name__, tuple(stop.output.shape[1:])
         parameters = sum(int(np.prod(w.shape)) for w in stop.weights)
-        rows.append((stop.name, kind, shape, parameters, stop.rectified))
-    return pd.DataFrame(rows, columns=["layer", "kind", "shape", "parameters", "rectified"])
+        rows.append((stop.name, kind, shape, parameters, stop.rectified, field[0]))
+    columns = ["layer", "kind", "shape", "parameters", "rectified", "receptive_field"]
+    return pd.DataFrame(rows, columns=columns)
 
 
-def activations(model: keras.Model, images: np.ndarray, layers: list[str]) -> dict[str, np.ndarray]:
+def _widen(layer: layers.Layer, before: list[tuple[int, int]], whole: int) -> tuple[int, int]:
+    """The field of a layer's values, and how many px apart those of two neighbours are."""
+    field, step = (max(values) for values in zip(*before, strict=True))
+    if isinstance(layer, _WHOLE):
+        return whole, step
+    if isinstance(layer, CONVOLUTIONS):
+        field += (max(layer.kernel_size) - 1) * layer.dilation_rate[0] * step
+    elif isinstance(layer, _POOLINGS):
+        field += (max(layer.pool_size) - 1) * step
+    else:
+        return field, step
+    return min(field, whole), layer.strides[0] * step
+
+
+def activations(model: keras.Model, images: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
     """Returns what some layers answer to some images.
 
     Args:
         model: As in `layer_table`.
         images: As the network takes them, shape (n, side, side, 3), 0 to 255.
-        layers: Names as in `layer_table`.
+        names: Of layers, as in `layer_table`.
 
     Returns:
         For each layer its answers, the images first and the channels last.
@@ -126,9 +156,9 @@ def activations(model: keras.Model, images: np.ndarray, layers: list[str]) -> di
         KeyError: If the network has no such layer.
     """
     stops = trace(model)
-    ends = [find(stops, name).output for name in layers]
+    ends = [find(stops, name).output for name in names]
     answers = _answers(keras.Model(model.inputs[0], ends), images)
-    return dict(zip(layers, answers, strict=True))
+    return dict(zip(names, answers, strict=True))
 
 
 def silence(model: keras.Model, batches: Batches) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -150,10 +180,13 @@ def silence(model: keras.Model, batches: Batches) -> tuple[pd.DataFrame, pd.Data
     if not stops:
         raise ValueError(f"Zeros are set by a ReLU; no layer ends in one. Received: {model.name!r}")
     probe = keras.Model(model.inputs[0], [_summary(stop.output) for stop in stops])
-    zeros, loudest = _listen(probe, batches)
-    dead = [float((channels <= 0).mean()) for channels in loudest]
-    table = pd.DataFrame({"depth": range(1, 1 + len(stops)), "dead": dead})
-    return pd.DataFrame(zeros, columns=[stop.name for stop in stops]), table
+    answers = [_answers(probe, images) for images in batches]
+    if not answers:
+        raise ValueError("Silence is measured over images. Received: no batch at all")
+    found = {stop.name: np.concatenate(of) for stop, *of in zip(stops, *answers, strict=True)}
+    dead = [float((each[:, 1:].max(axis=0) <= 0).mean()) for each in found.values()]
+    zeros = pd.DataFrame({name: each[:, 0] for name, each in found.items()})
+    return zeros, pd.DataFrame({"depth": range(1, 1 + len(stops)), "dead": dead})
 
 
 def _summary(answer: keras.KerasTensor) -> keras.KerasTensor:
@@ -161,20 +194,6 @@ def _summary(answer: keras.KerasTensor) -> keras.KerasTensor:
     flat = ops.reshape(answer, (-1, int(np.prod(answer.shape[1:-1], dtype=int)), answer.shape[-1]))
     share = ops.mean(ops.cast(flat <= 0, "float32"), axis=(1, 2))
     return ops.concatenate([share[:, None], ops.cast(ops.max(flat, axis=1), "float32")], axis=1)
-
-
-def _listen(probe: keras.Model, batches: Batches) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Gathers the shares of zeros of all images, and the loudest answer of each channel."""
-    zeros: list[np.ndarray] = []
-    loudest: list[np.ndarray] = []
-    for images in batches:
-        answers = _answers(probe, images)
-        zeros.append(np.stack([answer[:, 0] for answer in answers], axis=1))
-        tops = [answer[:, 1:].max(axis=0) for answer in answers]
-        loudest = [np.maximum(*pair) for pair in zip(loudest or tops, tops, strict=True)]
-    if not zeros:
-        raise ValueError("Silence is measured over images. Received: no batch at all")
-    return np.concatenate(zeros), loudest
 
 
 def _answers(probe: keras.Model, images: np.ndarray) -> list[np.ndarray]:

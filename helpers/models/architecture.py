@@ -1,4 +1,4 @@
-"""What a network is made of, counted and not run: sizes, parameters, receptive fields, memory."""
+"""What a network is made of, counted and not run: blocks, parameters, multiplications, memory."""
 
 import keras
 import numpy as np
@@ -6,59 +6,13 @@ import pandas as pd
 from keras import layers
 
 CONVOLUTIONS = (layers.Conv2D, layers.SeparableConv2D, layers.DepthwiseConv2D)
-_POOLINGS = (layers.MaxPooling2D, layers.AveragePooling2D)
-_WHOLE = (layers.Flatten, layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D, layers.Dense)
-
-
-def describe(model: keras.Model) -> pd.DataFrame:
-    """Lists the layers of a network with how much of the image each of their values sees.
-
-    Args:
-        model: A flat network, as from `registry.build`.
-
-    Returns:
-        One row per layer: `layer`, `kind`, `shape` (without the images), `parameters`, and
-        `receptive_field`: side in px of the square that one value depends on, at most the image.
-        Normalisation while training, which looks at whole batches, is not counted.
-
-    Example:
-        >>> first = keras.Input((32, 32, 3))
-        >>> x = keras.layers.Conv2D(4, 3)(keras.layers.Conv2D(4, 3)(first))
-        >>> describe(keras.Model(first, x))["receptive_field"].tolist()
-        [3, 5]
-    """
-    seen = {id(model.inputs[0]): (1, 1)}
-    rows = []
-    for layer in model.layers:
-        if isinstance(layer, layers.InputLayer):
-            continue
-        before = [seen[id(tensor)] for tensor in keras.tree.flatten(layer.input)]
-        seen[id(layer.output)] = field = _widen(layer, before, model.input_shape[1])
-        shape = tuple(layer.output.shape[1:])
-        rows.append((layer.name, type(layer).__name__, shape, layer.count_params(), field[0]))
-    columns = ["layer", "kind", "shape", "parameters", "receptive_field"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _widen(layer: layers.Layer, before: list[tuple[int, int]], whole: int) -> tuple[int, int]:
-    """The field of a layer's values, and how many px apart those of two neighbours are."""
-    field, step = (max(values) for values in zip(*before, strict=True))
-    if isinstance(layer, _WHOLE):
-        return whole, step
-    if isinstance(layer, CONVOLUTIONS):
-        field += (max(layer.kernel_size) - 1) * layer.dilation_rate[0] * step
-    elif isinstance(layer, _POOLINGS):
-        field += (max(layer.pool_size) - 1) * step
-    else:
-        return field, step
-    return min(field, whole), layer.strides[0] * step
 
 
 def blocks(model: keras.Model) -> pd.DataFrame:
     """Sums a network up: its layers of one size are one block.
 
     Args:
-        model: As in `describe`.
+        model: A flat network, as from `registry.build`.
 
     Returns:
         Rows in the order of the data: `network`, `kind` ("input", "convolution" or "dense"),
@@ -89,7 +43,7 @@ def multiplications(model: keras.Model) -> int:
     Each kernel is laid once on every place of the map that comes out.
 
     Args:
-        model: As in `describe`.
+        model: As in `blocks`.
 
     Example:
         >>> first = keras.Input((32, 32, 3))
@@ -112,7 +66,7 @@ def memory(model: keras.Model, batch_size: int = 30, *, bits: int = 32) -> float
     Not counted are the workspace of the libraries, some 0.5 to 2 GB, and the images read ahead.
 
     Args:
-        model: As in `describe`; what is frozen by `registry.set_trainable` has no gradients.
+        model: As in `blocks`; what is frozen by `registry.set_trainable` has no gradients.
         batch_size: Images per step.
         bits: Of an answer: 16 under a mixed precision policy, else 32.
 

@@ -52,12 +52,7 @@ MODELS = {
 
 
 def build(
-    name: str,
-    image_size: int,
-    *,
-    weights: str | Path | None = "auto",
-    seed: int = 0,
-    **options: Any,
+    name: str, image_size: int, weights: str | Path | None = "auto", seed: int = 0, **options: Any
 ) -> keras.Model:
     """Builds a network that takes raw images; its own preprocessing is inside.
 

@@ -16,9 +16,7 @@ LOST = {"nucleus": "#F0E442", "debris": "#56B4E9"}
 Images = Sequence[np.ndarray]
 
 
-def crop_squares(
-    images: Images, sides: Sequence[int], titles: Sequence[str], origin: str
-) -> Figure:
+def crop_squares(images: Images, sides: Sequence[int], titles: list[str], origin: str) -> Figure:
     """Draws the squares that crops would keep over a few images, brightened.
 
     Args:

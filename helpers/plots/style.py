@@ -13,9 +13,7 @@ from matplotlib.figure import Figure
 # Okabe & Ito (2008): told apart with any common colour vision, and in grey print.
 CLASS_COLOURS = {"ALL": "#D55E00", "HEM": "#0072B2"}
 _MARKS = {"ALL": "o", "HEM": "s"}
-CLASS_LOOKS = {
-    name: {"color": CLASS_COLOURS[name], "marker": mark} for name, mark in _MARKS.items()
-}
+CLASS_LOOKS = {key: {"color": CLASS_COLOURS[key], "marker": mark} for key, mark in _MARKS.items()}
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 NEUTRAL = "#555555"
 LINES = ("-", "--", "-.", ":")

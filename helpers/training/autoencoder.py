@@ -19,8 +19,8 @@ import keras
 import numpy as np
 import pandas as pd
 
-from helpers import feed
 from helpers.data import cnmc
+from helpers.feed import Batches
 from helpers.settings import Profile
 from helpers.training import loop, trainer
 
@@ -55,7 +55,7 @@ def pretrain(name: str, table: pd.DataFrame, profile: Profile, **told: Any) -> t
     return trainer.train(name, table, profile, task=Reconstruction, **FIXED, **told)
 
 
-class _Mirror(feed.Batches):
+class _Mirror(Batches):
     """Batches of images that are to be drawn again: each is its own answer, from 0 to 1."""
 
     def __post_init__(self) -> None:
@@ -88,9 +88,7 @@ class Reconstruction(trainer.Classification):
         rows = dict(list(table.groupby("split")))
         return {part: rows[part].reset_index(drop=True) for part in ("train", "validation")}
 
-    def prepare(
-        self, network: keras.Model, folder: Path
-    ) -> tuple[keras.Model, dict[str, feed.Batches]]:
+    def prepare(self, network: keras.Model, folder: Path) -> tuple[keras.Model, dict[str, Batches]]:
         """Returns the auto-encoder of the network, at its start, and its batches per part."""
         data = self.serve(self.keep_images(), turn=self.settings.turn)
         model = build(network, self.settings.seed)
@@ -98,7 +96,7 @@ class Reconstruction(trainer.Classification):
         model.get_layer(_USUAL).adapt(answers for _, answers in data["train"])
         return model, data
 
-    def ask(self, model: keras.Model, batches: feed.Batches) -> np.ndarray:
+    def ask(self, model: keras.Model, batches: Batches) -> np.ndarray:
         """Returns the mean squared error of each image."""
         redraw = loop.as_function(model)
         errors = [np.square(redraw(x).numpy() - y).mean(axis=(1, 2, 3)) for x, y in batches]

@@ -65,7 +65,6 @@ class Checkpoint(keras.callbacks.Callback):
 
     def resume(self, model: keras.Model) -> int:
         """Puts a compiled model into the state kept last; returns how many epochs are done."""
-        self.kept = time.monotonic()
         if (self.folder / STATE).exists():
             with np.load(self.folder / STATE) as stored:
                 history, *arrays = stored.values()
@@ -117,20 +116,18 @@ class Progress(keras.callbacks.Callback):
         super().__init__()
         self.report = report
         self.epochs = epochs
-        self.done = 0
+        self.seconds: list[float] = []  # of each epoch
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Starts the clock; the second epoch is the first without the cost of a start."""
-        if self.done in (0, 1):
-            self.began, self.first = time.monotonic(), epoch
+        """Starts the clock."""
+        self.began = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Reports the epoch."""
-        self.done += 1
-        seconds = (time.monotonic() - self.began) / (epoch + 1 - self.first)
+        """Reports the epoch; by the median, the slow first one soon stops to count."""
+        self.seconds.append(time.monotonic() - self.began)
         every = max(1, math.ceil(self.epochs / 20))
-        if self.done == 1 or (epoch + 1) % every == 0 or epoch + 1 == self.epochs:
-            left = as_duration(seconds * (self.epochs - epoch - 1))
+        if len(self.seconds) == 1 or (epoch + 1) % every == 0 or epoch + 1 == self.epochs:
+            left = as_duration(np.median(self.seconds) * (self.epochs - epoch - 1))
             logs = logs or {}
             said = f"{_scores(logs)}; held out: {_scores(logs, 'val_')}"
             self.report(f"epoch {epoch + 1:>3} of {self.epochs}: {said}, {left} left")
