@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 
 MANIFEST = "run.json"
+TOLD = ("label", "split", "subject", "linked_subject", "drawn")  # of an image, besides its bytes
 CANNOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 
@@ -149,14 +150,19 @@ def check_disk(folder: Path, needed_bytes: float, what: str) -> None:
     free = shutil.disk_usage(there).free
     if free < needed_bytes:
         raise OSError(
-            f"{what} needs {needed_bytes / 1e9:.1f} GB of free disk: make room, or name a folder "
-            f"on another disk. Received: {str(folder)!r} with {free / 1e9:.1f} GB free"
+            f"{what} needs {in_units(needed_bytes)} of free disk: make room, or name a folder on "
+            f"another disk. Received: {str(folder)!r} with {in_units(free)} free"
         )
 
 
+def in_units(size: float) -> str:
+    """Says how much so many bytes are."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.3g} MB"
+
+
 def table_digest(table: pd.DataFrame) -> str:
-    """Digests the images of a table: their bytes, labels, parts and order, wherever they lie."""
-    columns = image_digests(table), _column(table, "label"), _column(table, "split")
+    """Digests all that a run knows of its images, and their order, wherever they lie."""
+    columns = image_digests(table), *(_column(table, name) for name in TOLD)
     return hashlib.sha256(json.dumps(list(zip(*columns, strict=True))).encode()).hexdigest()
 
 

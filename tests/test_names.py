@@ -51,6 +51,11 @@ class TestParseName:
             ("UID_H10_14_1_hem", ("HEM", "H10", 14, 1)),
             ("UID_h3_1_2_hem", ("HEM", "h3", 1, 2)),
             ("uid_H3_1_2_HEM", ("HEM", "h3", 1, 2)),
+            ("UID_001_02_3_all", ("ALL", "1", 2, 3)),
+            ("UID_h003_1_2_hem", ("HEM", "h3", 1, 2)),
+            ("UID_H010_1_2_hem", ("HEM", "H10", 1, 2)),
+            ("UID_000_1_2_all", ("ALL", "0", 1, 2)),
+            ("UID_１2_1_2_all", ("ALL", "12", 1, 2)),
         ],
     )
     def test_when_a_name_is_as_published_then_it_is_read(self, stem, cell):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -19,7 +20,7 @@ from tiny_training import PROFILE
 
 from helpers import settings
 from helpers.augment import augmentation
-from helpers.data import split_files
+from helpers.data import cnmc, image_files, split_files
 from helpers.models import registry, weights
 from helpers.standin import cohort
 from helpers.training import autoencoder, hardware, loop, recipes, trainer
@@ -331,3 +332,34 @@ def test_when_processes_start_then_their_libraries_say_nothing(tmp_path, train):
         timeout=300,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "2\n", "")
+
+
+class TestKnown:
+    """What a run is told of its images, and keeps."""
+
+    @staticmethod
+    def train(table):
+        run = trainer.train("tiny", table, PROFILE, epochs=1)
+        return run.folder, pd.read_csv(run.folder / "images.csv", dtype={"subject": str})
+
+    def test_when_a_subject_gets_another_name_then_it_is_another_run(self, table):
+        folder, known = self.train(table)
+        renamed = table.assign(subject=table["subject"].replace("teALL", "7"))
+        other, told = self.train(renamed)
+        assert folder != other
+        assert ("7" in set(known["subject"]), "7" in set(told["subject"])) == (False, True)
+
+    def test_when_the_marker_comes_later_then_the_cells_are_known_as_drawn(self, table, tmp_path):
+        assert not self.train(table)[1]["drawn"].any()
+        (tmp_path / "images" / cnmc.MARKER).write_text("{}")
+        assert self.train(table)[1]["drawn"].all()
+
+    def test_when_the_table_has_no_digests_then_the_run_finds_them(self, table):
+        known = self.train(table)[1]
+        assert known["pixels"].tolist() == image_files.add_digests(table)["pixels"].tolist()
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 10**20])
+def test_when_a_seed_is_none_then_it_is_named(seed):
+    with pytest.raises(ValueError, match=rf"seed must be.*Received: seed={seed}"):
+        loop.Settings.choose("proposed_cnn", PROFILE, seed=seed)

@@ -245,3 +245,22 @@ def test_when_a_process_was_killed_while_writing_then_no_leftover_is_sealed(tmp_
 
     folder = runs.make_once(tmp_path, {"seed": 1}, make)
     assert sorted(p.name for p in folder.iterdir()) == ["model.keras", "run.json"]
+
+
+def test_when_subjects_or_origin_change_then_the_digest_changes(tmp_path):
+    table = _table(tmp_path / "one", [b"a", b"b"]).assign(subject="1", linked_subject="1")
+    changed = [
+        table.assign(subject="2"),
+        table.assign(linked_subject=["1", "1+2"]),
+        table.assign(linked_subject=[None, "1"]),
+        table.assign(drawn=True),
+    ]
+    assert len({runs.table_digest(t) for t in [table, *changed]}) == 5
+
+
+def test_when_a_disk_is_nearly_full_then_megabytes_are_told():
+    assert [runs.in_units(size) for size in (2.5e9, 40_960, 5e8)] == [
+        "2.5 GB",
+        "0.041 MB",
+        "500 MB",
+    ]

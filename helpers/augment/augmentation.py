@@ -267,11 +267,11 @@ def augment_folders(
     runs.check_disk(target, total * FILE_BYTES, f"Augmenting to {total:,} images")
     plan(found, total, seed)  # raises before anything is copied
     with runs.new_folder(target) as whole:
-        for path, file in cnmc.list_images(source).to_numpy():
+        files = cnmc.list_images(source)
+        cnmc.mark(files["path"].tolist(), whole)  # copies of stand-ins stay stand-ins
+        for path, file in files.to_numpy():
             (whole / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, whole / file)
-        if found["path"].map(cnmc.is_drawn).any():  # copies of stand-ins stay stand-ins
-            (whole / cnmc.MARKER).write_text("{}\n")
         inside = found["path"].str.removeprefix(f"{(source / 'train').resolve()}")
         train = found.assign(path=f"{whole / 'train'}" + inside)
         drawn = augment(train, whole / "train", total, seed)

@@ -12,7 +12,7 @@ import os
 import re
 import warnings
 from collections import Counter, namedtuple
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -27,7 +27,12 @@ COLUMNS = ["path", "label", "subject", "image", "cell", "fold"]
 MARKER = "synthetic.json"  # lies in the root of a tree of drawn stand-in cells
 
 NAME_FORM = "UID_<subject>_<image>_<cell>_<all|hem>"
-_NAME = re.compile(r"uid_(h?\d+)_(\d+)_(\d+)_(all|hem)", re.IGNORECASE)
+# The folders of a drawn tree, its split and what is made from them, or of a copy laid out as C-NMC.
+_IN_TREE = re.compile(
+    r"(c-nmc_)?(training|validation|testing|test_\w+)_data|train|validation|test|all|hem|fold_\d+",
+    re.IGNORECASE,
+)
+_NAME = re.compile(r"uid_(h?)(\d+)_(\d+)_(\d+)_(all|hem)", re.IGNORECASE)
 _FOLD = re.compile(r"fold_(\d+)", re.IGNORECASE)
 _TEST = re.compile(r"c-nmc_test_(prelim|final)_phase_data", re.IGNORECASE)
 _LABEL_COLUMNS = {"Patient_ID", "new_names", "labels"}
@@ -62,8 +67,29 @@ def locate(root: str | Path) -> Source:
 
 def is_drawn(path: str | Path) -> bool:
     """Whether a file, or what it is a link to, lies in a tree of drawn stand-in cells."""
-    folders = {*Path(path).absolute().parents, *Path(path).resolve().parents}
-    return any((folder / MARKER).is_file() for folder in folders)
+    return any(map(_is_marked, {Path(path).absolute(), Path(path).resolve()}))
+
+
+def _is_marked(path: Path) -> bool:
+    """Looks for the marker in the file's folder and above, as far as such a tree goes."""
+    for folder in path.parents:
+        if (folder / MARKER).is_file():
+            return True
+        if folder != path.parent and not _IN_TREE.fullmatch(folder.name):
+            break
+    return False
+
+
+def mark(paths: Sequence[str], folder: Path) -> None:
+    """Marks a folder for copies of stand-ins as such; refuses to copy some among other cells."""
+    drawn = [path for path in paths if is_drawn(path)]
+    if drawn and len(drawn) < len(paths):
+        raise ValueError(
+            "Drawn cells among others would no longer be known as such: take them apart. "
+            f"Received: {len(drawn):,} drawn of {len(paths):,} images, such as {drawn[0]}"
+        )
+    if drawn:
+        (folder / MARKER).write_text("{}\n")
 
 
 def existing_folder(root: str | Path) -> Path:
@@ -216,7 +242,7 @@ def place_of(path: str) -> Place:
     fold = next((m[1] for m in map(_FOLD.fullmatch, reversed(folders)) if m), "")
     above = folders[-1].lower() if folders else ""
     named = _NAME.fullmatch(PurePath(name).stem)
-    label = above if above in ("all", "hem") else named[4].lower() if named else ""
+    label = above if above in ("all", "hem") else named[5].lower() if named else ""
     group = "/".join(filter(None, [fold and f"fold_{fold}", label]))
     return Place("training", fold, label.upper(), group, name)
 
@@ -231,8 +257,9 @@ def parse_name(stem: str) -> Cell | None:
     match = _NAME.fullmatch(stem)
     if not match:
         return None
-    subject, image, cell, label = match.groups()
-    subject = "h3" if subject.lower() == "h3" else subject.upper()  # as it is published
+    letter, number, image, cell, label = match.groups()
+    subject = f"{letter.upper()}{int(number)}"  # whatever zeros lead
+    subject = "h3" if subject == "H3" else subject  # as it is published
     return Cell(label.upper(), subject, int(image), int(cell))
 
 

@@ -134,10 +134,9 @@ def split_folders(
     else:
         table = splits.split_by_subject(table, ratio, validation=0, seed=seed)
     with new_folder(target) as partial:
+        cnmc.mark(table["path"].tolist(), partial)  # copies of stand-ins stay stand-ins
         _place_files(table, partial)
         write_split(table, partial, root=source, method=by, ratio=ratio, seed=seed)
-        if table["path"].map(cnmc.is_drawn).any():  # copies of stand-ins stay stand-ins
-            (partial / cnmc.MARKER).write_text("{}\n")
     return table
 
 
@@ -146,7 +145,12 @@ def _list_classes(source: Path) -> pd.DataFrame:
     table = cnmc.list_images(source)
     cnmc.check_text(table["path"])
     if table["file"].map(cnmc.is_published_name).any():
-        table = cnmc.index(source)
+        files, table = len(table), cnmc.index(source)
+        if len(table) < files:
+            told = "test parts, second copies or folders of others"
+            warnings.warn(
+                f"Left out: {files - len(table):,} of {files:,} images, {told}", stacklevel=3
+            )
         names = table["path"].map(os.path.basename)
         return table.assign(file=table["label"].str.lower() + "/" + names)
     folders = table["file"].str.partition("/")[0]

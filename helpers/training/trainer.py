@@ -276,12 +276,13 @@ def train(
         history.to_csv(folder / "history.csv", index=False)
         predictions.to_csv(folder / "predictions.csv", index=False)
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
-        loop.save_images(folder, table, start)
+        loop.save_images(folder, known, start)
         for leftover in (*folder.glob("*.npz"), *folder.glob("*.npy")):
             leftover.unlink()
 
     with loop.on_device(settings.batch_size, settings.image_size):
-        description = job.describe() | {"data": runs.table_digest(table)}
+        known = loop.mark_drawn(table)
+        description = job.describe() | {"data": runs.table_digest(known)}
         folder = runs.make_once(work_dir() / "runs", description, make)
     return _load(folder, job)
 
