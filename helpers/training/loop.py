@@ -19,7 +19,7 @@ import tensorflow as tf
 from sklearn.utils import compute_class_weight
 
 from helpers import feed, runs
-from helpers.data import cnmc
+from helpers.data import cnmc, image_files
 from helpers.feed import Batches, Pixels
 from helpers.models import registry
 from helpers.settings import Profile, pin_keras
@@ -113,6 +113,7 @@ class Settings:
             self._expect(name, getattr(self, name) in known, f"one of {', '.join(known)}")
         for name in ("image_size", "batch_size", "epochs", "learning_rate"):
             self._expect(name, getattr(self, name) > 0, "above 0")
+        self._expect("seed", 0 <= self.seed < 2**32, "from 0 to below 2 ** 32")
         is_share = 0 <= self.colour_jitter < 0.5
         self._expect("colour_jitter", is_share, "a share of the brightness, 0 to below 0.5")
         network = inspect.signature(registry.MODELS[self.model].builder)
@@ -319,12 +320,17 @@ def fit(
     return checkpoint.restore_best(model)
 
 
+def mark_drawn(table: pd.DataFrame) -> pd.DataFrame:
+    """Adds whether an image, or what it was made from, is a drawn stand-in."""
+    origin = table["source"].fillna(table["path"]) if "source" in table else table["path"]
+    return table.assign(drawn=[cnmc.is_drawn(path) for path in origin])
+
+
 def save_images(folder: Path, table: pd.DataFrame, start: Path | None = None) -> None:
     """Keeps which images the run knows, by content, and those that the run it started from knew."""
-    origin = table["source"].fillna(table["path"]) if "source" in table else table["path"]
-    known = table.reindex(columns=["pixels", "label", "subject", "linked_subject", "split"])
+    table = table if "pixels" in table else image_files.add_digests(table)
+    known = table.reindex(columns=["pixels", *runs.TOLD])
     known.insert(0, "sha256", runs.image_digests(table))
-    known["drawn"] = [cnmc.is_drawn(path) for path in origin]
     if start:
         before = pd.read_csv(start / "images.csv", dtype={"subject": str, "linked_subject": str})
         told = json.loads((start / "metrics.json").read_text())["settings"]
