@@ -9,13 +9,9 @@ holds a few batches, whatever the number of images, and the order is a function 
 a training that is resumed takes up the order of epoch 57 without epochs 1 to 56.
 """
 
-import math
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +71,7 @@ def read_images(table: pd.DataFrame, size: int) -> np.ndarray:
 def stream_images(table: pd.DataFrame, size: int, batch_size: int = 100) -> Iterator[np.ndarray]:
     """Yields batches of uint8 images in the order of the table, read only as they are taken."""
     paths = [str(path) for path in table["path"]]
-    gone = [path for path in paths if not os.path.isfile(path)]
+    gone = [path for path in paths if not Path(path).is_file()]
     if gone:
         raise FileNotFoundError(
             f"{len(gone)} of {len(paths)} images are missing; make the table again from what is "
@@ -141,7 +137,7 @@ def keep_images(rows: pd.DataFrame, size: int, report: Report = None) -> Pixels:
     Returns:
         The images, one per row.
     """
-    by = {"size": size, "version": VERSION, "tensorflow": version("tensorflow")}
+    by = {"size": size, "version": VERSION, "tensorflow": tf.__version__}
     path = work_dir() / "pixels" / runs.key_of(by) / IMAGES
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = rows.assign(sha256=runs.image_digests(rows))
@@ -152,7 +148,7 @@ def keep_images(rows: pd.DataFrame, size: int, report: Report = None) -> Pixels:
             what = f"Keeping {len(new):,} images of {size} px"
             runs.check_disk(path.parent, len(new) * known.itemsize, what)
             batches = tell(stream_images(new, size), len(new), report)
-            _append(path, known, new["sha256"], batches)
+            _append(path, known, new["sha256"].to_numpy(), batches)
     stored = _open(path, size)
     places = {digest: place for place, digest in enumerate(stored["digest"].astype(str))}
     return Pixels(stored["image"], rows["sha256"].map(places).to_numpy())
@@ -166,16 +162,13 @@ def _open(path: Path, size: int) -> np.ndarray:
     return np.memmap(path, entry, "r", shape=count) if count else np.empty(0, entry)
 
 
-def _append(
-    path: Path, known: np.ndarray, digests: Iterable[str], batches: Iterable[np.ndarray]
-) -> None:
+def _append(path: Path, known: np.ndarray, digests: np.ndarray, batches: Iterable) -> None:
     """Writes images behind those that are known, over what an interruption left of one."""
-    digests = iter(digests)
     with open(path, "r+b") as file:
         file.seek(known.nbytes)
         for images in batches:
             entries = np.empty(len(images), known.dtype)
-            entries["digest"] = list(islice(digests, len(images)))
+            entries["digest"], digests = np.split(digests, [len(images)])
             entries["image"] = images
             file.write(entries.tobytes())
 
@@ -238,7 +231,7 @@ class Batches(keras.utils.PyDataset):
 
     def __len__(self) -> int:
         """Counts the batches."""
-        return math.ceil(len(self.labels) / self.batch_size)
+        return -(-len(self.labels) // self.batch_size)
 
     def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Reads one batch."""

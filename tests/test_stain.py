@@ -98,7 +98,7 @@ def test_when_one_dye_is_weaker_then_macenko_restores_its_pixels():
 
 
 def test_when_normalised_by_reinhard_then_mean_and_spread_are_the_targets(cells):
-    target = stain.measure([stain.as_seen_in(cells[1], stain.Laboratory(light=(1.3, 1.2, 0.9)))])
+    target = stain.measure([stain.as_seen_in(cells[1], (1, 1, 1), (1.3, 1.2, 0.9))])
     after = lab_of(stain.reinhard(cells[0], target))
     assert after.mean(axis=0) == pytest.approx(target.lab_mean, abs=0.6)
     assert after.std(axis=0) == pytest.approx(target.lab_sd, rel=0.1)
@@ -115,7 +115,7 @@ def test_when_an_image_is_its_own_target_then_hardly_a_pixel_moves(cells, method
     [
         lambda image: stain.reinhard(image, stain.measure([mix((1, 1))])),
         lambda image: stain.macenko(image, stain.measure([mix((3, 3))])),
-        lambda image: stain.as_seen_in(image, stain.Laboratory((3.0, 3.0, 3.0))),
+        lambda image: stain.as_seen_in(image, (3.0, 3.0, 3.0), (1, 1, 1)),
         stain.even_light,
     ],
 )
@@ -131,7 +131,7 @@ def test_when_light_falls_off_then_even_light_takes_the_slope_out():
 
 def test_when_another_laboratory_takes_the_picture_then_the_law_of_beer_holds():
     image = np.full((2, 2, 3), (64, 32, 128), np.uint8)
-    seen = stain.as_seen_in(image, stain.Laboratory((2.0, 1.0, 1.0), (1.0, 1.5, 0.5)))
+    seen = stain.as_seen_in(image, (2.0, 1.0, 1.0), (1.0, 1.5, 0.5))
     assert seen[0, 0].tolist() == [round(64**2 / 255), 48, 64]
 
 
@@ -156,13 +156,13 @@ class TestCopies:
         assert (image_files.read_image(written["path"][2]) == stain.even_light(cells[2])).all()
 
     def test_when_copies_are_there_then_they_are_not_written_again(self, table):
-        seen = partial(stain.as_seen_in, laboratory=stain.Laboratory(light=(1.2, 1.0, 1.0)))
+        seen = partial(stain.as_seen_in, density=(1, 1, 1), light=(1.2, 1.0, 1.0))
         first = stain.write_copies(table, seen)
         times = [Path(path).stat().st_mtime_ns for path in first["path"]]
-        equal = partial(stain.as_seen_in, laboratory=stain.Laboratory(light=(1.2, 1.0, 1.0)))
+        equal = partial(stain.as_seen_in, density=(1, 1, 1), light=(1.2, 1.0, 1.0))
         again = stain.write_copies(table, equal)
         assert [Path(path).stat().st_mtime_ns for path in again["path"]] == times
-        other = partial(stain.as_seen_in, laboratory=stain.Laboratory(light=(1.3, 1.0, 1.0)))
+        other = partial(stain.as_seen_in, density=(1, 1, 1), light=(1.3, 1.0, 1.0))
         assert stain.write_copies(table, other)["path"][0] != first["path"][0]
 
     def test_when_another_process_asks_then_it_finds_them(self, table, tmp_path):

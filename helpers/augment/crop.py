@@ -69,12 +69,9 @@ def _measure(image: np.ndarray, sides: Sequence[int]) -> list[dict[str, int]]:
     nucleus, debris = find_nucleus(image)
     square, turned = _sides()
     of_nucleus, of_debris, of_turned = square[nucleus], square[debris], turned[nucleus]
-    always = {
-        "nucleus": len(of_nucleus),
-        "debris": len(of_debris),
-        "nucleus_side": int(of_nucleus.max(initial=0)),
-        "turned_side": int(np.ceil(of_turned.max(initial=0))),
-    }
+    always = {"nucleus": len(of_nucleus), "debris": len(of_debris)}
+    always["nucleus_side"] = int(of_nucleus.max(initial=0))
+    always["turned_side"] = int(np.ceil(of_turned.max(initial=0)))
     cut = {"nucleus_cut": of_nucleus, "debris_cut": of_debris, "turned_cut": of_turned}
     return [
         {"side": side, **{name: int((far > side).sum()) for name, far in cut.items()}, **always}

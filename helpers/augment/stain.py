@@ -7,7 +7,7 @@ Every function of an image takes and returns uint8 pixels of shape (h, w, 3), re
 """
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,8 +24,7 @@ from helpers.settings import work_dir
 
 VERSION = 1  # raise it whenever a treatment changes an image otherwise
 WHITE = 255.0  # what the camera would have given without a cell in the light
-_ANGLES = (1, 99)  # percentiles that stand for the two pure stains, as in Macenko et al. 2009
-_STRENGTH = 99  # percentile that stands for a stain's full strength, as there
+_STRENGTH = 99  # percentile that stands for a stain's full strength, as in Macenko et al. 2009
 
 
 @dataclass(frozen=True)
@@ -38,19 +37,6 @@ class Appearance:
     # more red comes first. Shape (2, 3).
     stains: np.ndarray
     strengths: np.ndarray  # robust maximum of the concentration of each stain
-
-
-@dataclass(frozen=True)
-class Laboratory:
-    """How another laboratory's pictures differ, channel by channel (red, green, blue).
-
-    Args:
-        density: Factor on the optical density: more or less dye, or another dye.
-        light: Factor on the light: brightness and colour of lamp and camera.
-    """
-
-    density: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    light: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
 def measure(images: Iterable[np.ndarray], per_image: int = 2_000) -> Appearance:
@@ -75,10 +61,7 @@ def nucleus_pixels(image: np.ndarray) -> np.ndarray:
     """Returns the pixels that are not black background, as an array of shape (n, 3)."""
     pixels = image[nucleus_mask(image)]
     if len(pixels) < 2:
-        raise ValueError(
-            "A stain can be measured on a nucleus only, and this image is black. Received: "
-            f"{len(pixels)} pixels that are not background"
-        )
+        raise ValueError(f"A stain needs a nucleus. Received: {len(pixels)} pixels, the rest black")
     return pixels
 
 
@@ -98,7 +81,8 @@ def _find_stains(density: np.ndarray) -> np.ndarray:
     plane = plane[:, :0:-1]  # the two largest, the largest first
     plane = plane * np.where(plane.sum(axis=0) < 0, -1, 1)
     along, across = (density @ plane).T
-    angles = np.percentile(np.arctan2(across, along), _ANGLES)
+    # As in Macenko et al. 2009, these percentiles stand for the two pure stains.
+    angles = np.percentile(np.arctan2(across, along), (1, 99))
     stains = np.array([plane @ (np.cos(angle), np.sin(angle)) for angle in angles])
     return stains[np.argsort(-stains[:, 0])]
 
@@ -161,20 +145,21 @@ def even_light(image: np.ndarray) -> np.ndarray:
     return _paint(image, pixels * np.exp(-places @ slope)[:, None])
 
 
-def as_seen_in(image: np.ndarray, laboratory: Laboratory) -> np.ndarray:
+def as_seen_in(image: np.ndarray, density: Sequence[float], light: Sequence[float]) -> np.ndarray:
     """Shows the nucleus as another laboratory would have stained and lit it.
 
     By the law of Beer and Lambert dye multiplies optical density, and lamps multiply light.
 
     Args:
         image: The image.
-        laboratory: How that laboratory differs.
+        density: Factors on the optical density of red, green and blue: more dye, or another dye.
+        light: Factors on the light: brightness and colour of lamp and camera.
 
     Returns:
         The same cell, seen there.
     """
-    levels = optical_density(np.arange(256))[:, None] * np.asarray(laboratory.density)
-    seen = WHITE * np.exp(-levels) * np.asarray(laboratory.light)
+    levels = optical_density(np.arange(256))[:, None] * np.asarray(density)
+    seen = WHITE * np.exp(-levels) * np.asarray(light)
     return _paint(image, seen[nucleus_pixels(image), (0, 1, 2)])
 
 
@@ -185,9 +170,7 @@ def _paint(image: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     return painted
 
 
-def write_copies(
-    table: pd.DataFrame, transform: Callable[[np.ndarray], np.ndarray]
-) -> pd.DataFrame:
+def write_copies(table: pd.DataFrame, transform: Callable) -> pd.DataFrame:
     """Writes a changed copy of every image below the work folder, once.
 
     They are found again by what the transform does: the text of its function, its defaults and its
@@ -228,12 +211,8 @@ def _identify(transform: Callable) -> str:
     call = transform if isinstance(transform, partial) else partial(transform)
     given = [*call.args, *call.keywords.values()]
     # Lambdas and inner functions may have the text of one that does something else.
-    if (
-        not inspect.isfunction(call.func)
-        or hasattr(call.func, "__wrapped__")
-        or "<" in call.func.__qualname__
-        or any(map(callable, given))
-    ):
+    is_named = inspect.isfunction(call.func) and "<" not in call.func.__qualname__
+    if not is_named or hasattr(call.func, "__wrapped__") or any(map(callable, given)):
         raise ValueError(
             "A transform is a named function from the top of a module or notebook, or partial of "
             f"one with plain values, arrays and dataclasses. Received: {transform!r}"

@@ -88,9 +88,7 @@ def judge(split: pd.DataFrame, features: np.ndarray, model: ClassifierMixin) -> 
         ValueError: If there is not one row of features per row of the table.
     """
     if len(features) != len(split):
-        raise ValueError(
-            f"Features have a row for each image, {len(split)}. Received: {len(features)} rows"
-        )
+        raise ValueError(f"Give features of {len(split)} images. Received: {len(features)} rows")
     train, test = (split["split"].to_numpy() == part for part in ("train", "test"))
     rows = np.asarray(features).reshape(len(split), -1)
     labels = split["label"].to_numpy(dtype=str)

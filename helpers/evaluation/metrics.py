@@ -25,6 +25,7 @@ CHUNK = 250  # draws that are scored at once, which bounds the memory
 LABELS = pd.read_csv(Path(__file__).with_name("scores.csv"), index_col="name")["label"].to_dict()
 NAMES = tuple(LABELS)
 COUNTS = NAMES[-4:]  # tp, tn, fp, fn
+Scores = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def from_counts(
     return np.stack([found[name] for name in NAMES], axis=-1)
 
 
-def _of_calls(counts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _of_calls(counts: Scores) -> Scores:
     """Scores of the calls at the threshold; accuracy is the paper's formula (section IV)."""
     tp, tn, fp, fn = (counts[name] for name in COUNTS)
     sick, well = tp + fn, tn + fp
@@ -123,7 +124,7 @@ def _ratio(part: np.ndarray, whole: np.ndarray, empty: float = np.nan) -> np.nda
     return np.divide(part, whole, out=np.full(whole.shape, empty), where=whole > 0)
 
 
-def _of_ranks(positive: np.ndarray, negative: np.ndarray) -> dict[str, np.ndarray]:
+def _of_ranks(positive: np.ndarray, negative: np.ndarray) -> Scores:
     """Areas under the ROC curve (ties count half) and, in steps, the precision-recall curve."""
     sick, well = positive.sum(-1), negative.sum(-1)
     below = np.cumsum(negative, axis=-1) - negative / 2
@@ -134,9 +135,7 @@ def _of_ranks(positive: np.ndarray, negative: np.ndarray) -> dict[str, np.ndarra
     return {"roc_auc": roc, "pr_auc": np.where(well > 0, _ratio(steps, sick), np.nan)}
 
 
-def _of_probabilities(
-    scores: np.ndarray, positive: np.ndarray, negative: np.ndarray
-) -> dict[str, np.ndarray]:
+def _of_probabilities(scores: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> Scores:
     """Brier score, and the expected calibration error over bins of the probability of ALL."""
     cells = (positive + negative).sum(-1)
     brier = _ratio(positive @ (1 - scores) ** 2 + negative @ scores**2, cells)

@@ -14,11 +14,10 @@ import pandas as pd
 from helpers.data.cnmc import CLASSES
 from helpers.evaluation import metrics
 
-DRAWS = 2_000
 NEEDED = ("label", "linked_subject", "probability")
 
 
-def evaluate(predictions: pd.DataFrame, threshold: float = 0.5, draws: int = DRAWS) -> pd.DataFrame:
+def evaluate(predictions: pd.DataFrame, threshold: float = 0.5, draws: int = 2_000) -> pd.DataFrame:
     """Scores judged cells, each score with its 95 % intervals over subjects and over cells.
 
     The interval over subjects is the one to report: patients vary, and cells of one patient are
@@ -273,8 +272,8 @@ def choose_threshold(predictions: pd.DataFrame, sensitivity: float | None = None
     cells = sample(check(only_part(predictions, "validation")))
     if len(set(cells.is_all)) < 2:
         raise ValueError(
-            "A threshold is chosen between two classes; take cells of both. Received: "
-            f"{cells.is_all.sum()} ALL and {(~cells.is_all).sum()} HEM cells"
+            f"A threshold needs cells of both classes. Received: {cells.is_all.sum()} ALL and "
+            f"{(~cells.is_all).sum()} HEM cells"
         )
     false, true, _ = roc_curve(cells.is_all, cells.probability, drop_intermediate=False)
     steps = np.array([1, *np.unique(cells.probability)[::-1], 0])  # from none called ALL to all

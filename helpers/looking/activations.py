@@ -18,7 +18,6 @@ from helpers.models.architecture import CONVOLUTIONS
 
 _POOLINGS = (layers.MaxPooling2D, layers.AveragePooling2D)
 _WHOLE = (layers.Flatten, layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D, layers.Dense)
-Batches = Iterable[np.ndarray]  # of some images each
 
 
 @dataclass(frozen=True)
@@ -42,11 +41,6 @@ class Stop:
         """Whether the layer ends in a ReLU: only there is a zero a decision and not a chance."""
         ends_in = getattr(self.layer, "activation", None)
         return isinstance(self.layer, layers.ReLU) or ends_in is keras.activations.relu
-
-    @property
-    def weights(self) -> list[keras.Variable]:
-        """The weights of the layer; a bare operation, such as a division, has none."""
-        return getattr(self.layer, "weights", [])
 
 
 def trace(model: keras.Model, begin: list | None = None, prefix: str = "") -> list[Stop]:
@@ -121,7 +115,8 @@ def layer_table(model: keras.Model) -> pd.DataFrame:
         before = [seen[id(tensor)] for tensor in stop.inputs]
         seen[id(stop.output)] = field = _widen(stop.layer, before, whole)
         kind, shape = type(stop.layer).__name__, tuple(stop.output.shape[1:])
-        parameters = sum(int(np.prod(w.shape)) for w in stop.weights)
+        # A bare operation, such as a division, has no weights.
+        parameters = sum(int(np.prod(w.shape)) for w in getattr(stop.layer, "weights", []))
         rows.append((stop.name, kind, shape, parameters, stop.rectified, field[0]))
     columns = ["layer", "kind", "shape", "parameters", "rectified", "receptive_field"]
     return pd.DataFrame(rows, columns=columns)
@@ -161,7 +156,7 @@ def activations(model: keras.Model, images: np.ndarray, names: list[str]) -> dic
     return dict(zip(names, answers, strict=True))
 
 
-def silence(model: keras.Model, batches: Batches) -> tuple[pd.DataFrame, pd.DataFrame]:
+def silence(model: keras.Model, batches: Iterable[np.ndarray]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Measures how much of each rectified layer stays at zero.
 
     Args:

@@ -158,7 +158,7 @@ def randomised(model: keras.Model, last: int) -> keras.Model:
     """Copies a network and shuffles, within each tensor, the weights of its last layers."""
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
-    weighted = [stop.layer for stop in trace(copy) if stop.weights]
+    weighted = [stop.layer for stop in trace(copy) if getattr(stop.layer, "weights", [])]
     for layer in weighted[::-1][:last]:
         rng, weights = np.random.default_rng(0), layer.get_weights()
         layer.set_weights([rng.permutation(w.ravel()).reshape(w.shape) for w in weights])

@@ -78,10 +78,8 @@ def build(
     source = find_weights(name, weights)
     spec, state = MODELS[name], random.getstate()
     random.seed(seed)  # Keras draws from it the seeds of initialisers and dropouts
-    try:
-        model = spec.builder(image_size, **options)
-    finally:
-        random.setstate(state)
+    model = spec.builder(image_size, **options)
+    random.setstate(state)
     load(model, source, bgr=spec.published is not None and spec.published.bgr)
     model.first_weights = source
     return model

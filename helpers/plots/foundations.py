@@ -153,9 +153,7 @@ def network(layers: Arrays, gradients: Sequence[np.ndarray], title: str, origin:
     return fig
 
 
-def explore(
-    draw: Callable[[Sequence], Figure], values: Sequence, name: str, alt: str, start: int = 0
-) -> None:
+def explore(draw: Callable, values: Sequence, name: str, alt: str, start: int = 0) -> None:
     """Shows all panels side by side or, at a live front end, one panel with a slider.
 
     Args:

@@ -24,9 +24,7 @@ Looks = Mapping[str, Mapping[str, Any]]
 Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
-def new_figure(
-    title: str, origin: str, *, size: Size = (9.0, 4.0), **subplots: Any
-) -> tuple[Figure, Any]:
+def new_figure(title: str, origin: str, size: Size = (9, 4), **subplots: Any) -> tuple[Figure, Any]:
     """Makes a figure in the series' style, labelled with the origin of its data.
 
     Args:
@@ -207,9 +205,7 @@ def show(fig: Figure, alt: str) -> None:
     plt.close(fig)
 
 
-def show_table(
-    table: pd.DataFrame, caption: str, origin: str, formats: dict[str, str] | None = None
-) -> Any:
+def show_table(table: pd.DataFrame, caption: str, origin: str, formats: dict | None = None) -> Any:
     """Returns a captioned table for the end of a notebook cell.
 
     Args:

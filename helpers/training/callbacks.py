@@ -26,9 +26,8 @@ class StopOnNan(keras.callbacks.Callback):
         if not math.isfinite(loss):
             rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
             raise FloatingPointError(
-                f"The loss became {loss} in batch {batch + 1}: the steps are too long, or the "
-                "images hold values that are no numbers. Try a learning rate ten times smaller. "
-                f"Received: learning_rate={rate:g}"
+                f"The loss became {loss} in batch {batch + 1}: steps are too long, or images hold "
+                f"no numbers. Try a tenth of the learning rate. Received: learning_rate={rate:g}"
             )
 
 
@@ -77,7 +76,8 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Takes down the epoch, and now and then writes everything."""
-        self.history.append({name: float(value) for name, value in (logs or {}).items()})
+        scores = {name: float(value) for name, value in (logs or {}).items()}
+        self.history.append({"epoch": epoch + 1, **scores})
         if self.best_epoch == epoch:
             self.best = self.model.get_weights()
         if time.monotonic() - self.kept >= EVERY:
@@ -96,7 +96,6 @@ class Checkpoint(keras.callbacks.Callback):
         """
         model.set_weights(self.best)
         table = pd.DataFrame(self.history)
-        table.insert(0, "epoch", np.arange(1, len(table) + 1))
         return table.assign(best=table["epoch"] == self.best_epoch + 1)
 
 
