@@ -11,11 +11,13 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
 
+from helpers import settings
 from helpers.augment import augmentation
 from helpers.augment.augmentation import augment
 from helpers.data import cnmc
@@ -39,7 +41,8 @@ def main(images: int = 120, drawn: int = 1_500) -> None:
 
 def make_folders(folder: Path, root: Path, images: int) -> pd.DataFrame:
     """Draws cells into one folder per class, the only layout that Augmentor scans."""
-    drawn = cnmc.index(cohort.draw(folder / "drawn", (6, 4), images).root)
+    world = replace(settings.active("smoke"), subjects=(6, 4), images=images)
+    drawn = cnmc.index(cohort.draw(folder / "drawn", world).root)
     for row in drawn.itertuples():
         place = root / row.label.lower() / Path(row.path).name
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -8,13 +8,14 @@ from collections.abc import Callable
 import numpy as np
 from scipy import ndimage
 
+from helpers import settings
 from helpers.data.image_files import SIDE, to_bmp
 from helpers.standin.cohort import plan_cells
 from helpers.standin.nucleus import draw_nucleus
 
 
 def main(images: int = 120) -> None:
-    cells = plan_cells((28, 18), 1000, 2019)[:: 1000 // images]
+    cells = plan_cells(settings.active("workshop"), 2019)[:: 1000 // images]
     drawn = [draw_nucleus(np.random.default_rng(c.key), c.label, c.style) for c in cells[:20]]
     steps = {
         "draw_nucleus (all of it)": (draw_one, cells),

@@ -52,14 +52,19 @@ def main(share: float = 1.0) -> None:
 def shrink(profile: settings.Profile, share: float) -> settings.Profile:
     """Takes a share of the subjects, the images and what is drawn from them; and one epoch."""
     subjects = tuple(max(FEWEST, round(share * count)) for count in profile.subjects)
+    *people, tests = (round(share * count) for count in profile.preliminary)
+    people = [max(FEWEST, count) for count in people]
+    preliminary = (*people, max(8 * sum(people), tests))
     images = max(8 * sum(subjects), round(share * profile.images))
     total = max(images, round(share * profile.train_total))
-    return replace(profile, subjects=subjects, images=images, train_total=total, epochs=1)
+    sizes = {"subjects": subjects, "images": images, "preliminary": preliminary}
+    return replace(profile, **sizes, train_total=total, epochs=1)
 
 
 def carry_out(profile: settings.Profile, work: Path) -> pd.DataFrame:
     """Goes all the way, a line for each step."""
-    source = step("draw", work, lambda: cohort.find_or_draw(profile), profile.images)
+    images = profile.images + profile.preliminary[-1]
+    source = step("draw", work, lambda: cohort.find_or_draw(profile), images)
     split = step("split", work, lambda: split_files.prepare(source, profile), profile.images)
     more = profile.train_total - (split["split"] == "train").sum()
     table = step("augment", work, lambda: augmentation.prepare(split, profile), more)

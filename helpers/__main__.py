@@ -34,9 +34,9 @@ To = Annotated[Path | None, typer.Option(help="New folder; default: a new data/e
 By = Annotated[Literal["image", "subject"], typer.Option(help="By image, the paper's way, leaks.")]
 Part = Annotated[Literal["training", "preliminary"] | None, typer.Option(help="Of C-NMC 2019.")]
 Cut = Annotated[float, typer.Option(help="A cell is called ALL above it.")]
-Seed = Annotated[int, typer.Option(help="Same seed, same result.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Same seed, same result.")]
 Many = Annotated[int, typer.Option(help="Images in the end.")]
-People = Annotated[tuple[int, int], typer.Option(help="ALL and HEM subjects.")]
+Profile = Annotated[str | None, typer.Option(help="smoke, workshop or paper: CNMC_PROFILE.")]
 Share = Annotated[float, typer.Option(help="Share of images for training.")]
 Leaks = Annotated[bool, typer.Option("--allow-leaks", help="Accept a split by image, that leaks.")]
 Named = Annotated[str, typer.Argument(help="smoke, workshop or paper.")]
@@ -99,12 +99,14 @@ def verify(source: In) -> None:
 
 
 @app.command()
-def draw(target: Out, subjects: People = (28, 18), images: Many = 1000, seed: Seed = 2019) -> None:
-    """Draws stand-in cells in the layout of C-NMC 2019."""
+def draw(target: Out, profile: Profile = None, seed: Seed = 2019) -> None:
+    """Draws the stand-in cells of a profile, both parts, in the layout of C-NMC 2019."""
+    from helpers import settings
+    from helpers.data import cnmc
     from helpers.standin import cohort
 
-    source = cohort.draw(target, subjects, images, seed)
-    typer.echo(f"{images:,} drawn cells in {source.root}")
+    source = cohort.draw(target, settings.active(profile), seed)
+    typer.echo(f"{len(cnmc.index(source.root, 'all')):,} drawn cells in {source.root}")
 
 
 @app.command()
@@ -118,13 +120,16 @@ def split(source: In, target: Out, ratio: Share = 0.8, seed: Seed = 0, by: By = 
     shared = (table.groupby("linked_subject")["split"].nunique() > 1).sum()
     if shared:
         _tell(f"{shared:,} subjects are on both sides: scores will be too good. See --by subject.")
+    sides, labels = (table.groupby("pixels")[["split", "label"]].nunique() > 1).sum()
+    if sides or labels:
+        _tell(f"Identical images: {sides:,} on both sides, {labels:,} in both classes.")
 
 
 @app.command()
 def train(
     network: Annotated[str, typer.Argument(help="Such as proposed_cnn or vgg16.")],
     data: Annotated[Path, typer.Argument(help="Folder of C-NMC images, or of a split.")],
-    profile: Annotated[str | None, typer.Option(help="smoke, workshop or paper.")] = None,
+    profile: Profile = None,
     epochs: Annotated[int | None, typer.Option(help="Default: the profile's.")] = None,
     leaks: Leaks = False,
     seed: Seed = 1,
@@ -146,8 +151,8 @@ def train(
     known, scores = report.open_run(run.folder), performance.evaluate(run.predictions)
     typer.echo(run.note)
     typer.echo(f"On its test part, {report.test_note(known)}: {performance.in_words(scores)}")
-    if known.images["drawn"].any():
-        _tell(card.DRAWN)
+    for line in card.of_drawn(known.images.loc[known.images["split"] == "test", "drawn"]):
+        _tell(line)
     typer.echo(f"Network, history, predictions and scores: {run.folder}")
     _tell("Not for diagnosis.")
 

@@ -29,7 +29,8 @@ class Profile:
         name: Name of the profile, as in `CNMC_PROFILE`.
         image_size: Side of the square image that the networks see, in px.
         subjects: Number of drawn stand-in subjects, as (ALL, HEM).
-        images: Number of drawn stand-in images in total.
+        images: Number of drawn stand-in images in the training part.
+        preliminary: Subjects of ALL, of HEM, and images of the drawn preliminary part.
         train_total: Training images after augmentation, originals included (paper: 20,000).
         epochs: Passes over the augmented training images (paper: 100).
         learning_rate: Step size of the optimizer (paper: SGD at 2e-4).
@@ -41,12 +42,16 @@ class Profile:
         colour_jitter: Standard deviation of a random factor on each colour of a training image
             (paper: 0). From a few dozen subjects a network otherwise learns to know each of them
             by the stain, instead of the disease by the chromatin.
+        turn: Whether each training image is turned anew in each epoch (paper: no).
+        dropout: Of the proposed network (paper: 0.5 is our reading). A few epochs are too few for
+            a network of which half is missing.
     """
 
     name: str
     image_size: int
     subjects: tuple[int, int]
     images: int
+    preliminary: tuple[int, int, int]
     train_total: int
     epochs: int
     learning_rate: float
@@ -55,13 +60,16 @@ class Profile:
     schedule: str = "constant"
     transfer: tuple[str, float] = ("sgd", 2e-4)
     colour_jitter: float = 0.0
+    turn: bool = False
+    dropout: float = 0.5
 
 
 _SHORT: Any = {"schedule": "cosine", "transfer": ("adam", 1e-3), "colour_jitter": 0.15}
+_SHORT |= {"turn": True, "dropout": 0.2}
 PROFILES = {
-    "smoke": Profile("smoke", 32, (8, 6), 160, 180, 2, 5e-3, repeats=5, **_SHORT),
-    "workshop": Profile("workshop", 64, (28, 18), 1_000, 1_000, 8, 5e-3, **_SHORT),
-    "paper": Profile("paper", 224, (47, 26), 10_661, 20_000, 100, 2e-4),
+    "smoke": Profile("smoke", 32, (8, 6), 160, (4, 4, 40), 180, 2, 1e-2, repeats=5, **_SHORT),
+    "workshop": Profile("workshop", 64, (90, 60), 1_200, (26, 18, 352), 1_000, 8, 1e-2, **_SHORT),
+    "paper": Profile("paper", 224, (47, 26), 10_661, (13, 15, 1_867), 20_000, 100, 2e-4),
 }
 
 

@@ -1,3 +1,4 @@
+import json
 import os
 import re
 import subprocess
@@ -363,6 +364,14 @@ class TestDoctor:
         monkeypatch.setenv("CNMC_DATA", str(cells))
         assert "20 images in" in run("doctor")[1]
 
+    def test_when_images_are_too_few_for_the_notebooks_then_it_fails(self, run, monkeypatch, cells):
+        monkeypatch.setenv("CNMC_DATA", str(cells))
+        for path in sorted(cells.rglob("UID_H[3-9]_*")):
+            path.unlink()
+        code, out, _ = run("doctor")
+        assert code == 1
+        assert re.search(r"fail +images .*3 subjects of each class.*HEM of 2 subjects", out)
+
     def test_when_memory_is_short_then_it_warns_but_does_not_fail(self, run, monkeypatch):
         monkeypatch.setattr(doctor, "MEMORY_NEEDED", 1e18)
         code, out, _ = run("doctor")
@@ -377,6 +386,16 @@ class TestDoctor:
         assert code == 1
         assert re.search(r"fail +libraries +not installed: no-such-library\n .*requirements", out)
 
+    @pytest.mark.parametrize("module", ["skimage", "scipy", "statsmodels"])
+    def test_when_a_library_cannot_be_imported_then_it_is_told(
+        self, run, monkeypatch, tmp_path, module
+    ):
+        (tmp_path / f"{module}.py").write_text("raise ImportError('libblas.so: none')")
+        monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
+        code, out, _ = run("doctor")
+        assert code == 1
+        assert re.search(r"fail +libraries +not to be imported.*libblas.so: none\n .*requ", out)
+
     def test_when_no_library_is_there_then_it_still_runs(self):
         command = [sys.executable, "-S", "-m", "helpers", "doctor"]  # -S: the standard library
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
@@ -387,18 +406,18 @@ class TestDoctor:
 
 class TestLinkedSplit:
     def test_when_parts_of_a_split_are_links_then_it_is_augmented(self, run, tmp_path):
-        run("draw", tmp_path / "d", "--subjects", 3, 3, "--images", 24)
+        run("draw", tmp_path / "d", "--profile", "smoke")
         run("split", tmp_path / "d", tmp_path / "s", "--by", "subject")
         (tmp_path / "x").mkdir()
         for part in ("train", "test"):
             (tmp_path / "x" / part).symlink_to(tmp_path / "s" / part, target_is_directory=True)
-        code, *_ = run("augment", tmp_path / "x", tmp_path / "a", "--total", 30)
+        code, *_ = run("augment", tmp_path / "x", tmp_path / "a", "--total", 150)
         assert code == 0
-        assert len(list((tmp_path / "a" / "train").rglob("*.bmp"))) == 30
+        assert len(list((tmp_path / "a" / "train").rglob("*.bmp"))) == 150
         assert cnmc.locate(tmp_path / "a").is_synthetic
 
     def test_when_no_subject_is_on_both_sides_then_no_such_thing_is_said(self, run, tmp_path):
-        run("draw", tmp_path / "d", "--subjects", 3, 3, "--images", 24)
+        run("draw", tmp_path / "d", "--profile", "smoke")
         _, _, leaky = run("split", tmp_path / "d", tmp_path / "s")
         _, _, clean = run("split", tmp_path / "d", tmp_path / "t", "--by", "subject")
         assert "both sides" in leaky
@@ -428,10 +447,11 @@ class TestFetch:
 
 class TestDraw:
     def test_when_drawn_then_the_cells_are_there(self, run, tmp_path):
-        code, out, _ = run("draw", tmp_path / "out", "--subjects", "3", "3", "--images", "24")
+        code, out, _ = run("draw", tmp_path / "out", "--profile", "smoke", "--seed", 3)
         assert code == 0
-        assert len(list((tmp_path / "out").rglob("*.bmp"))) == 24
-        assert "24 drawn cells" in out
+        assert len(list((tmp_path / "out").rglob("*.bmp"))) == 200
+        assert "200 drawn cells" in out
+        assert json.loads((tmp_path / "out" / cnmc.MARKER).read_text())["seed"] == 3
 
     def test_when_the_folder_is_not_empty_then_nothing_is_drawn(self, run, cells):
         code, _, told = run("draw", cells)
@@ -470,6 +490,50 @@ class TestSplit:
         assert cnmc.locate(tmp_path / "out" / "test").is_synthetic
         assert cnmc.locate(tmp_path / "more" / "train").is_synthetic
 
+    @pytest.mark.parametrize("command", ["split", "augment"])
+    def test_when_drawn_cells_lie_among_others_then_no_copy_mixes_them(
+        self, run, cells, tmp_path, command
+    ):
+        run("split", cells, tmp_path / "split")
+        folder, more = (cells, ()) if command == "split" else (tmp_path / "split", ("--total", 30))
+        place = next(path.parent for path in sorted(folder.rglob("*_all.bmp")))
+        (place / cnmc.MARKER).write_text("{}")
+        code, _, told = run(command, folder, tmp_path / "out", *more)
+        assert code == 1
+        assert re.search(r"take them apart. Received: \d+ drawn of 20 images", told)
+        assert not (tmp_path / "out").exists()
+
+    def test_when_parts_are_left_out_then_it_is_told(self, run, cells, tmp_path):
+        write_cells(cells / "C-NMC_test_final_phase_data", ("7",))
+        code, _, told = run("split", cells, tmp_path / "out", "--by", "subject")
+        assert code == 0
+        assert "Left out: 2 of 22 images, test parts, second copies or folders of others" in told
+
+    @pytest.mark.parametrize("names", ["published", "foreign"])
+    def test_when_images_are_identical_then_sides_and_classes_are_counted(
+        self, run, cells, tmp_path, names
+    ):
+        files = sorted(cells.rglob("*.bmp"))
+        for copy in (f"all/UID_{n}_99_1_all.bmp" for n in range(40, 50)):
+            (cells / copy).write_bytes(files[0].read_bytes())
+        (cells / "hem" / "UID_H40_99_1_hem.bmp").write_bytes(files[0].read_bytes())
+        if names == "foreign":
+            for n, path in enumerate(sorted(cells.rglob("*.bmp"))):
+                path.rename(path.with_name(f"{n}.bmp"))
+        told = run("split", cells, tmp_path / "out", "--seed", "1")[2]
+        assert "Identical images: 1 on both sides, 1 in both classes." in told
+
+    @pytest.mark.parametrize("seed", ["-1", "99999999999999999999"])
+    @pytest.mark.parametrize("command", ["split", "augment", "train", "draw"])
+    def test_when_the_seed_is_none_then_the_option_is_named(self, run, tmp_path, command, seed):
+        given = {"train": ("vgg16", tmp_path), "draw": (tmp_path / "out",),
+                 "augment": (tmp_path, tmp_path / "out", "--total", 9)}  # fmt: skip
+        code, _, told = run(
+            command, *given.get(command, (tmp_path, tmp_path / "out")), "--seed", seed
+        )
+        assert code == 2
+        assert re.search(rf"--seed.*{seed}", told, re.DOTALL)
+
     def test_when_they_are_split_by_subject_then_there_is_no_warning(self, run, cells, tmp_path):
         code, _, told = run("split", cells, tmp_path / "out", "--by", "subject")
         assert code == 0
@@ -479,7 +543,8 @@ class TestSplit:
 @pytest.fixture
 def trained(cells, tmp_path):
     """A run that calls bright cells ALL, and knows none of the cells."""
-    return make_run(tmp_path / "runs", known_table(cells, "train").head(0))
+    others = write_cells(tmp_path / "others", ("77",), seed=7)
+    return make_run(tmp_path / "runs", known_table(others, "train"))
 
 
 class TestEvaluate:
@@ -620,7 +685,7 @@ class TestTrain:
     ):
         run("split", cells, tmp_path / "out", "--seed", "1")
         options = ("--profile", "smoke", "--epochs", "1", "--allow-leaks")
-        (tmp_path / "out" / "train" / cnmc.MARKER).write_text("{}")
+        (tmp_path / "out" / cnmc.MARKER).write_text("{}")
         code, out, told = run("train", "proposed_cnn", tmp_path / "out", *options)
         assert code == 0
         assert re.search(r"test part, but subjects are on both sides of its split, so .*F1", out)
@@ -629,6 +694,17 @@ class TestTrain:
         code, out, _ = run("evaluate", folder, cells)
         assert code == 0
         assert "both sides of its split, so the score says little about new subjects" in out
+
+    def test_when_some_training_cells_are_drawn_then_only_scored_ones_are_called_so(
+        self, run, cells, tmp_path
+    ):
+        run("split", cells, tmp_path / "out", "--by", "subject")
+        for part, told in (("train/all", None), ("test/all", card.SOME_DRAWN)):
+            (tmp_path / "out" / part / cnmc.MARKER).write_text("{}")
+            options = ("--profile", "smoke", "--epochs", "1")
+            code, _, said = run("train", "proposed_cnn", tmp_path / "out", *options)
+            assert code == 0
+            assert [line for line in said.splitlines() if "drawn:" in line] == [told] * bool(told)
 
     def test_when_the_split_leaks_then_it_is_refused(self, run, cells, tmp_path):
         assert run("split", cells, tmp_path / "out", "--seed", "1")[0] == 0

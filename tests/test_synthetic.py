@@ -26,7 +26,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedShuffleSplit
 
 from helpers import settings
-from helpers.data import cnmc
+from helpers.data import cnmc, image_files
 from helpers.standin import cohort
 from helpers.standin.cohort import plan_cells
 from helpers.standin.nucleus import draw_nucleus
@@ -53,8 +53,28 @@ QUARTILES = {
     "beyond_20": (0.97, 1.03),
 }
 AREA = {"ALL": (34_500, 44_525), "HEM": (24_053, 39_815)}
+# Median of each class, inside the real quartiles of the class or within a fifth of their distance.
+BY_CLASS = {
+    "solidity": {"ALL": (0.944, 0.983), "HEM": (0.976, 0.987)},
+    "circularity": {"ALL": (0.646, 0.868), "HEM": (0.809, 0.869)},
+    "eccentricity": {"ALL": (0.401, 0.613), "HEM": (0.482, 0.562)},
+    "alike_6": {"ALL": (0.798, 0.874), "HEM": (0.718, 0.831)},
+    "alike_12": {"ALL": (0.562, 0.725), "HEM": (0.404, 0.636)},
+    "alike_25": {"ALL": (0.211, 0.449), "HEM": (0.092, 0.311)},
+}
 REAL_HEADER = bytes.fromhex(  # of UID_1_1_1_all.bmp
     "424dc648090000000000360000002800" "0000c2010000c2010000010018000000"
+    "000090480900c30e0000c30e00000000" "000000000000"
+)  # fmt: skip
+
+
+def world(subjects, images, preliminary=(0, 0, 0)) -> settings.Profile:
+    sizes = {"subjects": subjects, "images": images, "preliminary": preliminary}
+    return replace(settings.active("smoke"), **sizes)
+
+
+REAL_LONG_HEADER = bytes.fromhex(  # of 1002.bmp of the preliminary part
+    "424d1a490900000000008a0000007c00" "0000c2010000c2010000010018000000"
     "000090480900c30e0000c30e00000000" "000000000000"
 )  # fmt: skip
 
@@ -82,17 +102,26 @@ def look_of(image: np.ndarray, mask: np.ndarray) -> dict[str, float]:
         dict(zip(("red", "green", "blue"), pixels.mean(axis=0), strict=True))
         | dict(zip(("sd_red", "sd_green", "sd_blue"), pixels.std(axis=0), strict=True))
         | {"red_green": red_green, "red_blue": red_blue, "green_blue": green_blue}
+        | {f"alike_{step}": correlation(grey, depth > 20, step) for step in (6, 12, 25)}
         | {"sd_inside": grey[depth > 20].std()}
         | {k: grey[(depth > a) & (depth <= b)].mean() / deep for k, (a, b) in rings.items()}
     )
 
 
-def examine(cell) -> tuple[dict[str, float], np.ndarray]:
+def correlation(grey: np.ndarray, inside: np.ndarray, step: int) -> float:
+    """Returns the mean autocorrelation at a distance in px, across and down."""
+    level = np.where(inside, grey - grey[inside].mean(), 0.0)
+    pairs = [(level[:, :-step], level[:, step:], inside[:, :-step] & inside[:, step:]),
+             (level[:-step], level[step:], inside[:-step] & inside[step:])]  # fmt: skip
+    products = np.concatenate([(a * b)[both] for a, b, both in pairs])
+    return float(products.mean() / level[inside].var())
+
+
+def examine(cell) -> dict[str, float]:
     image = draw_nucleus(np.random.default_rng(cell.key), cell.label, cell.style)
     mask = image.any(axis=2)
-    thumbnail = Image.fromarray(image).resize((16, 16), Image.Resampling.BOX)
     who = {"label": cell.label, "subject": subject_of(cell.path)}
-    return who | shape_of(mask) | look_of(image, mask), np.asarray(thumbnail).ravel()
+    return who | shape_of(mask) | look_of(image, mask)
 
 
 def subject_of(path: str) -> str:
@@ -100,41 +129,49 @@ def subject_of(path: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def sample() -> tuple[pd.DataFrame, np.ndarray]:
-    cells = plan_cells((20, 12), 320, seed=2019)
-    rows, thumbnails = zip(*Parallel(n_jobs=2)(delayed(examine)(c) for c in cells), strict=True)
-    table = pd.DataFrame(rows)
-    twins = {"20": "19", "H12": "H11"}
-    return table.assign(patient=table["subject"].replace(twins)), np.array(thumbnails)
+def sample() -> pd.DataFrame:
+    cells = plan_cells(world((20, 12), 320), seed=2019)
+    table = pd.DataFrame(Parallel(n_jobs=2)(delayed(examine)(cell) for cell in cells))
+    return table.assign(patient=table["subject"].replace({"20": "19", "H12": "H11"}))
 
 
 def test_when_many_are_drawn_then_their_medians_lie_within_the_real_quartiles(sample):
-    medians = sample[0].median(numeric_only=True)
+    medians = sample.median(numeric_only=True)
     outside = {k: medians[k] for k, (low, high) in QUARTILES.items() if not low < medians[k] < high}
     assert not outside
 
 
 @pytest.mark.parametrize("label", ["ALL", "HEM"])
 def test_when_a_class_is_drawn_then_its_median_area_lies_within_the_real_quartiles(sample, label):
-    area = sample[0].query("label == @label")["area"]
+    area = sample.query("label == @label")["area"]
     assert AREA[label][0] < area.median() < AREA[label][1]
     assert area.between(16_500, 60_000).all()
 
 
+@pytest.mark.parametrize("label", ["ALL", "HEM"])
+@pytest.mark.parametrize("trait", BY_CLASS)
+def test_when_a_class_is_drawn_then_its_form_and_texture_are_next_to_the_real_ones(
+    sample, trait, label
+):
+    low, high = BY_CLASS[trait][label]
+    median, next_to = sample.query("label == @label")[trait].median(), (high - low) / 5
+    assert low - next_to < median < high + next_to
+
+
 def test_when_drawn_then_every_nucleus_is_one_whole_piece_near_the_middle(sample):
-    table = sample[0]
+    table = sample
     assert (table["components"] == 1).all()
     assert (table["holes"] == 0).all()
     assert table["off_centre"].quantile(0.98) < 13
 
 
 def test_when_area_alone_is_ranked_then_it_tells_the_classes_apart_as_in_the_real_set(sample):
-    table = sample[0]
+    table = sample
     assert 0.75 < roc_auc_score(table["label"] == "ALL", table["area"]) < 0.85
 
 
 def test_when_subjects_are_unseen_then_mean_colour_does_not_tell_the_classes_apart(sample):
-    table = sample[0]
+    table = sample
     colour, sick = table[["red", "green", "blue"]].to_numpy(), table["label"] == "ALL"
     scores = [
         roc_auc_score(sick.iloc[test], model.predict_proba(colour[test])[:, 1])
@@ -145,10 +182,11 @@ def test_when_subjects_are_unseen_then_mean_colour_does_not_tell_the_classes_apa
 
 
 def test_when_split_by_image_then_a_flexible_model_scores_too_well(sample):
-    table, thumbnails = sample
-    by_image = StratifiedShuffleSplit(8, test_size=0.2, random_state=0).split(table, table["label"])
-    honest = weighted_f1(table, thumbnails, by_patient(table))
-    assert weighted_f1(table, thumbnails, by_image) - honest > 0.13
+    stain = sample[["red", "green", "blue"]].to_numpy()
+    ways = StratifiedShuffleSplit(8, test_size=0.2, random_state=0)
+    by_image = ways.split(sample, sample["label"])
+    honest = weighted_f1(sample, stain, by_patient(sample))
+    assert weighted_f1(sample, stain, by_image) - honest > 0.13
 
 
 def by_patient(table: pd.DataFrame) -> list:
@@ -171,7 +209,7 @@ def weighted_f1(table: pd.DataFrame, features: np.ndarray, folds) -> float:
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory) -> Path:
-    return cohort.draw(tmp_path_factory.mktemp("drawn") / "a", (3, 3), 40).root
+    return cohort.draw(tmp_path_factory.mktemp("drawn") / "a", world((3, 3), 40)).root
 
 
 def digests(root: Path) -> dict[str, str]:
@@ -200,7 +238,7 @@ def test_when_drawn_then_each_fold_has_both_classes_and_the_marker_counts_them(t
 
 
 def test_when_read_by_another_library_then_the_pixels_are_the_drawn_ones(tree):
-    cell = plan_cells((3, 3), 40, 2019)[0]
+    cell = plan_cells(world((3, 3), 40), 2019)[0]
     drawn = draw_nucleus(np.random.default_rng(cell.key), cell.label, cell.style)
     assert np.array_equal(np.asarray(Image.open(tree / cell.path)), drawn)
 
@@ -215,8 +253,47 @@ def test_when_drawn_then_two_subjects_of_each_class_share_images_across_folds(tr
     assert json.loads((tree / "synthetic.json").read_text())["duplicates"] == len(pairs)
 
 
-def test_when_planned_at_workshop_size_then_subjects_are_very_unequal_and_paths_unique():
-    cells = plan_cells((28, 18), 1000, 2019)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    return cohort.draw(tmp_path_factory.mktemp("whole") / "w", world((3, 3), 40, (4, 3, 35))).root
+
+
+def test_when_the_preliminary_part_is_drawn_then_only_its_label_file_tells_whose_it_is(whole):
+    training, preliminary = cnmc.index(whole), cnmc.index(whole, "preliminary")
+    lines = (whole / f"{cohort.PRELIMINARY}_labels.csv").read_text().splitlines()
+    assert lines[0] == "Patient_ID,new_names,labels"
+    assert sorted(line.split(",")[1] for line in lines[1:]) == sorted(
+        f.name for f in (whole / cohort.PRELIMINARY).iterdir()
+    )
+    assert len(preliminary) == 35
+    assert preliminary.groupby("label")["subject"].nunique().to_dict() == {"ALL": 4, "HEM": 3}
+    assert set(preliminary["subject"]).isdisjoint(training["subject"])
+
+
+def test_when_the_preliminary_part_is_drawn_then_its_files_are_as_the_published_ones(whole):
+    files = sorted((whole / cohort.PRELIMINARY).iterdir())
+    assert {f.stat().st_size for f in files} == {608_538}
+    assert {f.read_bytes()[:54] for f in files} == {REAL_LONG_HEADER}
+    table = image_files.add_digests(cnmc.index(whole, "all"))
+    assert table["pixels"].nunique() == len(table) - duplicates_in(whole)
+    assert (table["sha256"] != table["pixels"]).sum() == len(files)
+
+
+def duplicates_in(tree: Path) -> int:
+    return json.loads((tree / "synthetic.json").read_text())["duplicates"]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_when_a_workshop_is_planned_then_no_subject_counts_for_much_in_a_part(seed):
+    cells = plan_cells(settings.PROFILES["workshop"], seed)
+    for part, most in ((False, 0.01), (True, 0.05)):
+        sizes = Counter(subject_of(c.name or c.path) for c in cells if bool(c.name) is part)
+        assert max(sizes.values()) <= most * sum(sizes.values())
+        assert max(sizes.values()) > 2 * min(sizes.values())
+
+
+def test_when_subjects_have_many_images_then_they_are_very_unequal_and_paths_unique():
+    cells = plan_cells(world((28, 18), 1000), 2019)
     sizes = Counter(subject_of(cell.path) for cell in cells)
     assert len({cell.path for cell in cells}) == 1000
     assert len(sizes) == 46
@@ -229,7 +306,7 @@ def test_when_planned_at_workshop_size_then_subjects_are_very_unequal_and_paths_
 )
 @pytest.mark.parametrize("seed", [0, 7])
 def test_when_there_are_many_subjects_for_the_images_then_each_has_some(subjects, images, seed):
-    cells = plan_cells(subjects, images, seed)
+    cells = plan_cells(world(subjects, images), seed)
     sizes = Counter(subject_of(cell.path) for cell in cells)
     assert len({cell.path for cell in cells}) == len(cells) == images
     assert sum(name.startswith("H") for name in sizes) == subjects[1]
@@ -240,12 +317,13 @@ def test_when_there_are_many_subjects_for_the_images_then_each_has_some(subjects
 
 def test_when_a_profile_is_drawn_then_the_classes_are_of_the_real_sets_sizes():
     for profile in settings.PROFILES.values():
-        labels = Counter(c.label for c in plan_cells(profile.subjects, profile.images, 2019))
-        assert labels["ALL"] == round(0.68 * profile.images)
+        cells = [cell for cell in plan_cells(profile, 2019) if not cell.name]
+        labels = Counter(cell.label for cell in cells)
+        assert (labels["ALL"], len(cells)) == (round(0.68 * profile.images), profile.images)
 
 
 def test_when_subjects_are_compared_then_stain_differs_more_between_than_within_them():
-    cells = plan_cells((28, 18), 1000, 2019)
+    cells = plan_cells(world((28, 18), 1000), 2019)
     red = pd.Series([cell.style.colour[0] for cell in cells])
     groups = red.groupby([subject_of(cell.path) for cell in cells])
     assert groups.mean().std() > 5 * groups.std().mean()
@@ -255,32 +333,37 @@ def test_when_the_number_of_processors_changes_then_not_a_byte_does(tmp_path, mo
     trees = []
     for processors in (1, 2):
         monkeypatch.setattr(cohort.settings, "processors", lambda count=processors: count)
-        trees.append(digests(cohort.draw(tmp_path / f"{processors}", (3, 3), 200).root))
+        trees.append(digests(cohort.draw(tmp_path / f"{processors}", world((3, 3), 200)).root))
     assert trees[0] == trees[1]
 
 
 def test_when_the_seed_changes_then_the_cells_do():
-    first, second = (plan_cells((3, 3), 40, seed)[0] for seed in (1, 2))
+    first, second = (plan_cells(world((3, 3), 40), seed)[0] for seed in (1, 2))
     assert first.key != second.key
     assert first.style != second.style
 
 
 def test_when_killed_half_way_then_a_second_draw_ends_on_the_same_bytes(tree, tmp_path):
     root = tmp_path / "killed"
-    code = f"from helpers.standin import cohort; cohort.draw({str(root)!r}, (3, 3), 40)"
+    code = (
+        "from dataclasses import replace; from helpers import settings\n"
+        "from helpers.standin import cohort\n"
+        "small = {'subjects': (3, 3), 'images': 40, 'preliminary': (0, 0, 0)}\n"
+        f"cohort.draw({str(root)!r}, replace(settings.active('smoke'), **small))"
+    )
     process = subprocess.Popen([sys.executable, "-c", code])
     while len(list(tmp_path.rglob("*.bmp"))) < 5 and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
     process.wait()
     assert not root.exists()
-    assert digests(cohort.draw(root, (3, 3), 40).root) == digests(tree)
+    assert digests(cohort.draw(root, world((3, 3), 40)).root) == digests(tree)
     assert [p.name for p in tmp_path.iterdir() if p.suffix != ".lock"] == ["killed"]
 
 
 def test_when_two_draw_at_once_then_one_waits_and_finds_the_tree(tree, tmp_path):
     with ThreadPoolExecutor(2) as pool:
-        jobs = [pool.submit(cohort.draw, tmp_path / "c", (3, 3), 40, 2019) for _ in range(2)]
+        jobs = [pool.submit(cohort.draw, tmp_path / "c", world((3, 3), 40)) for _ in range(2)]
         sources = [job.result() for job in jobs]
     assert sources[0] == sources[1]
     assert digests(tmp_path / "c") == digests(tree)
@@ -288,36 +371,36 @@ def test_when_two_draw_at_once_then_one_waits_and_finds_the_tree(tree, tmp_path)
 
 def test_when_the_tree_is_there_then_it_is_not_drawn_again(tree):
     before = (tree / "synthetic.json").stat().st_mtime_ns
-    source = cohort.draw(tree, (3, 3), 40)
+    source = cohort.draw(tree, world((3, 3), 40))
     assert source.is_synthetic
     assert (tree / "synthetic.json").stat().st_mtime_ns == before
 
 
 def test_when_the_tree_lies_where_nothing_can_be_written_then_it_is_found(tree, monkeypatch):
     monkeypatch.setattr(cohort.runs, "lock", None)
-    assert cohort.draw(tree, (3, 3), 40).root == tree
+    assert cohort.draw(tree, world((3, 3), 40)).root == tree
 
 
 def test_when_another_tree_is_there_then_it_is_refused(tree):
     with pytest.raises(FileExistsError, match=r"new or empty.*Received: "):
-        cohort.draw(tree, (3, 3), 41)
+        cohort.draw(tree, world((3, 3), 41))
 
 
 def test_when_the_folder_holds_something_else_then_it_is_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="Received: "):
-        cohort.draw(tmp_path, (3, 3), 40)
+        cohort.draw(tmp_path, world((3, 3), 40))
 
 
 @pytest.mark.parametrize(("subjects", "images"), [((2, 3), 40), ((3, 3), 23)])
 def test_when_there_is_too_little_for_three_folds_then_it_says_so(tmp_path, subjects, images):
     with pytest.raises(ValueError, match="Received: subjects="):
-        cohort.draw(tmp_path / "small", subjects, images)
+        cohort.draw(tmp_path / "small", world(subjects, images))
 
 
 def test_when_the_disk_is_too_small_then_nothing_is_drawn(tmp_path):
     with pytest.raises(OSError, match=r"Drawing 1,000,000,000,000 images needs .* GB free"):
-        cohort.draw(tmp_path / "huge", (3, 3), 10**12)
+        cohort.draw(tmp_path / "huge", world((3, 3), 10**12))
     assert not list(tmp_path.rglob("*.bmp"))
 
 
@@ -326,7 +409,7 @@ def test_when_no_real_data_is_named_then_cells_are_drawn_into_the_work_folder(
 ):
     monkeypatch.delenv("CNMC_DATA", raising=False)
     monkeypatch.setenv("CNMC_WORK", str(tmp_path))
-    tiny = replace(settings.active("smoke"), subjects=(3, 3), images=24)
+    tiny = world((3, 3), 24)
     source = cohort.find_or_draw(tiny)
     assert source.is_synthetic
     assert tmp_path in source.root.parents
@@ -340,16 +423,16 @@ def test_when_real_data_is_named_then_nothing_is_drawn(tree, tmp_path, monkeypat
 
 
 def test_when_images_of_a_drawn_tree_are_gone_then_it_is_not_taken_for_whole(tmp_path):
-    root = cohort.draw(tmp_path / "t", (3, 3), 24).root
+    root = cohort.draw(tmp_path / "t", world((3, 3), 24)).root
     next(root.rglob("*.bmp")).unlink()
     with pytest.raises(FileNotFoundError, match=r"drawn anew.*with 23 of 24 images"):
-        cohort.draw(root, (3, 3), 24)
+        cohort.draw(root, world((3, 3), 24))
 
 
 def test_when_a_marker_holds_something_else_then_the_folder_is_refused(tmp_path):
     (tmp_path / "synthetic.json").write_text("[]")
     with pytest.raises(FileExistsError, match="new or empty"):
-        cohort.draw(tmp_path, (3, 3), 24)
+        cohort.draw(tmp_path, world((3, 3), 24))
 
 
 @pytest.mark.parametrize("linked", ["a file", "a folder"])

@@ -17,7 +17,7 @@ from helpers.data.splits import split_by_subject
 from helpers.evaluation import metrics
 from helpers.evaluation.performance import check, only_part, right, sample, verdict
 
-RATIO, VALIDATION = 0.75, 0.15  # shares of the images that remain without the test part
+RATIO, VALIDATION = 0.7, 0.1  # shares of the images that remain without the test part
 
 
 def compare_models(
@@ -81,9 +81,8 @@ def _same_cells(models: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
         same = (aligned[name][truth].to_numpy() == lead[truth].to_numpy()).all(axis=1)
         if len(table) != len(lead) or not same.all():
             raise ValueError(
-                "Models are compared on the same cells with the same labels and subjects. "
-                f"Received: {len(lead):,} cells of {first!r} and {len(table):,} of {name!r}, "
-                f"{same.sum():,} of them the same"
+                f"Compare on the same cells, labels and subjects. Received: {len(lead):,} cells "
+                f"of {first!r} and {len(table):,} of {name!r}, {same.sum():,} of them the same"
             )
     return aligned
 

@@ -3,14 +3,19 @@
 Subjects are very unequal in size, and each has a stain, an illumination, a focus and a size habit
 of its own that differ more from subject to subject than the classes differ from each other. Two
 subjects of each class are one patient under two names and share byte-identical images, as in the
-real set. So a random split of the images leaks here exactly as it does there.
+real set. So a random split of the images leaks here exactly as it does there. The preliminary part
+has subjects of its own; its files are numbered, and only the label file says whose they are.
 
 A subject's traits are drawn in standard deviations and centred within each class, weighted by its
 images: pooled over a class, stain and light say next to nothing about leukaemia, whatever the seed,
-while each single subject stays easy to recognise.
+while each single subject stays easy to recognise. Sizes are dealt evenly, to the subjects and to
+the cells of each: so the area alone tells much the same on every part.
 """
 
+import csv
 import json
+import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,13 +28,21 @@ from helpers import runs, settings
 from helpers.data import cnmc, image_files
 from helpers.standin.nucleus import Style, draw_nucleus
 
-VERSION = 4  # raise it whenever the same seed draws other pixels: old trees are then drawn anew
+VERSION = 5  # raise it whenever the same seed draws other pixels: old trees are then drawn anew
 BYTES = 608_454  # of one image on disk
 CHUNK = 25  # images per task of a worker
 ALL_SHARE = 0.68  # 7,272 of the 10,661 training images of C-NMC 2019
 FEWEST = 3  # images of the smallest subject
+FEW = 12  # images a subject: where there are no more, all have some
 FOLDS = 3
-TRAITS = 9  # of a subject, see `_style`
+TRAITS = 10  # of a subject, see `_style`
+HABIT = 0.3  # of a size is the subject's, as a correlation; the rest is the cell's own
+FORM = 0.3  # spread of the form between subjects; the classes are 2 apart
+PRELIMINARY = "validation_data/C-NMC_test_prelim_phase_data"
+LONGER = bytes.fromhex(  # what the headers of the published preliminary images have in addition
+    "0000ff0000ff0000ff000000000000ff42475273000000000000000054b81efc0000000000000000666666fc"
+    "0000000000000000c4f528ff00000000000000000000000004000000000000000000000000000000"
+)
 # As in C-NMC, HEM nuclei are a little brighter than ALL ones (here in standard deviations). If both
 # were exactly alike, colour would come out worse than chance on subjects that are left out.
 LIGHT = {"ALL": -0.3, "HEM": 0.3}
@@ -43,6 +56,7 @@ class Cell:
     label: str
     key: tuple[int, ...]
     style: Style
+    name: str = ""  # its line in the label file, where its path does not tell whose it is
 
 
 def find_or_draw(profile: settings.Profile, seed: int = 2019) -> cnmc.Source:
@@ -58,19 +72,18 @@ def find_or_draw(profile: settings.Profile, seed: int = 2019) -> cnmc.Source:
     if real := settings.data_dir():
         return cnmc.locate(real)
     root = settings.work_dir() / "standin" / f"{profile.name}-{seed}-v{VERSION}"
-    return draw(root, profile.subjects, profile.images, seed)
+    return draw(root, profile, seed)
 
 
-def draw(root: str | Path, subjects: tuple[int, int], images: int, seed: int = 2019) -> cnmc.Source:
-    """Draws a tree of stand-in cells, or finds the one that was drawn there with the same settings.
+def draw(root: str | Path, profile: settings.Profile, seed: int = 2019) -> cnmc.Source:
+    """Draws the stand-in cells of a profile, or finds those drawn there with the same settings.
 
     The tree is made beside its final place and renamed when whole. A draw that was interrupted is
     begun anew, and a second process waits for the first.
 
     Args:
         root: Folder to be made.
-        subjects: Number of subjects as (ALL, HEM), at least 3 each.
-        images: Number of images in total, planted duplicates included, at least 4 a subject.
+        profile: Gives the numbers of subjects and images of both parts.
         seed: Same seed, same bytes, whatever the number of processors.
 
     Returns:
@@ -82,12 +95,14 @@ def draw(root: str | Path, subjects: tuple[int, int], images: int, seed: int = 2
         OSError: If the disk is too small.
     """
     root = Path(root).expanduser().resolve()
-    marker = {"version": VERSION, "seed": seed, "subjects": list(subjects), "images": images}
+    world = {"subjects": list(profile.subjects), "preliminary": list(profile.preliminary)}
+    images = profile.images + profile.preliminary[-1]
+    marker = {"version": VERSION, "seed": seed, **world, "images": images}
     try:
         if not _holds(root, marker):
             with runs.new_folder(root) as partial:
                 runs.check_disk(partial, images * BYTES, f"Drawing {images:,} images")
-                cells = plan_cells(subjects, images, seed)
+                cells = plan_cells(profile, seed)
                 _write_all(cells, partial)
                 facts = marker | _count(cells) | {"side": image_files.SIDE}
                 (partial / cnmc.MARKER).write_text(json.dumps(facts, indent=1) + "\n")
@@ -124,19 +139,40 @@ def _write_all(cells: list[Cell], tree: Path) -> None:
     Parallel(n_jobs=workers, batch_size=CHUNK)(jobs)
     if workers > 1:  # idle workers would outlive a notebook by minutes
         get_reusable_executor().shutdown(wait=True)
+    named = [cell for cell in cells if cell.name]
+    rows = [(c.name, Path(c.path).name, cnmc.CLASSES.index(c.label)) for c in named]
+    if rows:
+        with open(tree / f"{PRELIMINARY}_labels.csv", "w", newline="") as file:
+            csv.writer(file).writerows([("Patient_ID", "new_names", "labels"), *rows])
 
 
 def _write(cell: Cell, path: Path) -> None:
-    image = draw_nucleus(np.random.default_rng(cell.key), cell.label, cell.style)
-    path.write_bytes(image_files.to_bmp(image))
+    data = image_files.to_bmp(draw_nucleus(np.random.default_rng(cell.key), cell.label, cell.style))
+    if cell.name:
+        size, start, header = (n + len(LONGER) for n in (len(data), 54, 40))
+        packed = struct.pack("<2sIHHII", b"BM", size, 0, 0, start, header)
+        data = packed + data[18:54] + LONGER + data[54:]
+    path.write_bytes(data)
 
 
-def plan_cells(subjects: tuple[int, int], images: int, seed: int) -> list[Cell]:
-    """Lists every image of the cohort, planted duplicates included, in the order of its subjects.
+def plan_cells(profile: settings.Profile, seed: int) -> list[Cell]:
+    """Lists every image of a world, planted duplicates included, in the order of its subjects.
 
     Byte-identical images have the same `key` and `style`. About two thirds are of ALL, as in
     C-NMC, or as many as leave each subject the images it needs.
     """
+    *people, images = profile.preliminary
+    cells = _plan_part(profile.subjects, profile.images, seed)
+    tests = _plan_part(people, images, seed, after=profile.subjects) if images else []
+    numbers = np.random.default_rng((seed, 2_000)).permutation(len(tests)) + 1
+    for cell, number in zip(tests, numbers, strict=True):
+        cells.append(replace(cell, path=f"{PRELIMINARY}/{number}.bmp", name=Path(cell.path).name))
+    return cells
+
+
+def _plan_part(
+    subjects: Sequence[int], images: int, seed: int, after: Sequence[int] = (0, 0)
+) -> list[Cell]:
     if min(subjects) < FOLDS or images < 4 * sum(subjects):
         raise ValueError(
             f"Stand-in cells need at least {FOLDS} subjects of each class, to have both in each of "
@@ -146,56 +182,71 @@ def plan_cells(subjects: tuple[int, int], images: int, seed: int) -> list[Cell]:
     diseased = min(max(round(ALL_SHARE * images), needed[0]), images - needed[1])
     totals = {"ALL": diseased, "HEM": images - diseased}
     cells = []
-    for count, (label, total) in zip(subjects, totals.items(), strict=True):
-        cells += _plan_class(label, count, total, seed)
+    for first, count, (label, total) in zip(after, subjects, totals.items(), strict=True):
+        cells += _plan_class(label, first, count, total, seed)
     return cells
 
 
-def _plan_class(label: str, count: int, total: int, seed: int) -> list[Cell]:
-    """Lists the cells of one class: its last two subjects are one patient, in different folds."""
-    first, prefix = (0, "") if label == "ALL" else (1000, "H")
-    rng = np.random.default_rng((seed, first))
+def _plan_class(label: str, first: int, count: int, total: int, seed: int) -> list[Cell]:
+    """Lists the cells of one class: its last two subjects are one patient, in different folds.
+
+    Subjects are numbered on from `first`, those of another part.
+    """
+    start, prefix = (first, "") if label == "ALL" else (1000 + first, "H")
+    rng = np.random.default_rng((seed, start))
     sizes = _sizes(rng, count, total)
     styles, groups = _styles(rng, label, sizes), []
     for i, fold in enumerate(_folds(sizes)):
-        stem = f"training_data/fold_{fold}/{label.lower()}/UID_{prefix}{i + 1}"
-        groups.append(_plan_subject(stem, label, sizes[i], (seed, first + i), styles[i]))
-    _plant_duplicates(groups[-2], groups[-1], copies=max(2, round(total / 75)))
+        stem = f"training_data/fold_{fold}/{label.lower()}/UID_{prefix}{first + i + 1}"
+        groups.append(_plan_subject(stem, label, sizes[i], (seed, start + i), styles[i]))
+    if not first:  # the published preliminary part has none
+        _plant_duplicates(groups[-2], groups[-1], copies=max(2, round(total / 75)))
     return [cell for group in groups for cell in group]
 
 
 def _sizes(rng: np.random.Generator, count: int, total: int) -> np.ndarray:
-    """Shares out the images log-normally, the median subjects last: they will be the twins."""
+    """Shares out the images, two of the smaller subjects last: they will be the twins.
+
+    Log-normally, as in C-NMC; but where subjects have few images, none has many more than most.
+    """
     spread = min(1.0, 0.35 + 0.03 * count)  # 1.0 as in C-NMC, less for a handful of subjects
-    share = np.exp(spread * norm.ppf((np.arange(count) + 0.5) / count))
+    share = np.exp(spread * _deal(count))
+    if total <= FEW * count:
+        share = np.linspace(0, 1, count) ** 0.3
     sizes = np.maximum(np.round(total * share / share.sum()), FEWEST).astype(int)
     sizes[-1] += total - sizes.sum()
     while sizes[-1] < FEWEST:  # the small ones got more than their share: the larger ones give
         sizes[sizes.argmax()] -= 1
         sizes[-1] += 1
-    middle = [count // 2, count // 2 + 1]
-    others = rng.permutation([i for i in range(count) if i not in middle])
-    return sizes[np.concatenate([others, middle])]
+    twins = [count // 4, count // 4 + 1]
+    others = rng.permutation([i for i in range(count) if i not in twins])
+    return sizes[np.concatenate([others, twins])]
+
+
+def _deal(count: int) -> np.ndarray:
+    """Returns standard normal numbers, evenly dealt, in rising order."""
+    return norm.ppf((np.arange(count) + 0.5) / count)
 
 
 def _styles(rng: np.random.Generator, label: str, sizes: np.ndarray) -> list[Style]:
     z = rng.standard_normal((len(sizes), TRAITS))
+    z[:, :2] = np.column_stack([rng.permutation(_deal(len(sizes))) for _ in range(2)])
     z[-1] = z[-2]
     z -= np.average(z, axis=0, weights=sizes)
     z /= np.sqrt(np.average(z**2, axis=0, weights=sizes))
     z = np.clip(z, -1.8, 1.8)
-    z[:, 0] += LIGHT[label]
+    z[:, 2] += LIGHT[label]
     return [_style(*row) for row in z]
 
 
-def _style(light, hue, green, right, down, blur, size, wide, contrast) -> Style:
+def _style(size, form, light, hue, green, right, down, blur, wide, contrast) -> Style:
     """Turns the traits of a subject, in standard deviations, into what its nuclei share."""
-    red = 69.5 + 6.0 * light + 4.0 * hue
-    green = 26.5 + 4.5 * light + 2.5 * green
-    blue = 76.5 + 5.0 * light - 3.5 * hue
+    red = 69.5 + 8.5 * light + 5.5 * hue
+    green = 27.5 + 5.5 * light + 4.0 * green
+    blue = 77.5 + 6.5 * light - 5.5 * hue
     tilt, stretch = (0.08 * right, 0.08 * down), (0.04 * wide, -0.04 * wide)
     focus, strength = float(np.exp(0.22 * blur)), float(np.exp(0.15 * contrast))
-    return Style((red, green, blue), tilt, focus, size, stretch, strength)
+    return Style((red, green, blue), tilt, focus, size, stretch, FORM * form, strength)
 
 
 def _folds(sizes: np.ndarray) -> list[int]:
@@ -215,13 +266,15 @@ def _plan_subject(
     """Lists the cells of one subject, one to five to a smear field."""
     rng = np.random.default_rng((*key, 1))
     cells: list[Cell] = []
+    sizes = HABIT * style.size + np.sqrt(1 - HABIT**2) * rng.permutation(_deal(images))
     field = 0
     while len(cells) < images:
         field += int(rng.integers(1, 3))
         own = _of_field(rng, style)
         for number in range(1, 1 + min(int(rng.integers(1, 6)), images - len(cells))):
             path = f"{stem}_{field}_{number}_{label.lower()}.bmp"
-            cells.append(Cell(path, label, (*key, field, number), own))
+            sized = replace(own, size=float(sizes[len(cells)]))
+            cells.append(Cell(path, label, (*key, field, number), sized))
     return cells
 
 

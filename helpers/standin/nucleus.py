@@ -8,6 +8,7 @@ Fourier transform.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
@@ -25,19 +26,21 @@ RIM_LENGTH = np.array([4.0, 5.0, 8.0], np.float32)
 OUTERMOST = np.array([0.50, 0.82, 0.50], np.float32)  # of the interior's colour
 # One-factor model of chromatin: loadings on the common field give channel correlations of about
 # .93 (red-green), .84 (red-blue) and .88 (green-blue) away from the rim.
-CHROMATIN_SD = np.array([7.0, 3.7, 3.6], np.float32)
+CHROMATIN_SD = np.array([6.5, 3.4, 3.35], np.float32)
 CHROMATIN_SHARED = np.array([0.94, 0.98, 0.89], np.float32)
 DEBRIS = 0.15  # probability that a nucleus carries some
 DEBRIS_COLOUR = np.array([66.0, 42.0, 52.0], np.float32)
 
 
-@dataclass(frozen=True)
-class Kind:
-    """What the nuclei of one class tend to look like; every trait overlaps with the other class."""
+# Mean and standard deviation of a nucleus' area in px, as published.
+AREA = {"ALL": (36_500, 7_700), "HEM": (26_700, 8_300)}
+# What nuclei look like goes from -1, as in the usual healthy subject, to 1, as in leukaemia.
+USUAL = {"ALL": 1.0, "HEM": -1.0}
 
-    area: float  # mean, in px
-    area_habit: float  # its standard deviation between subjects
-    area_cell: float  # its standard deviation between the cells of one subject
+
+class Look(NamedTuple):
+    """What nuclei of some maturity tend to look like; every trait varies from cell to cell."""
+
     lobes: float  # typical relative height of the outline's waves
     dent: float  # probability of a dent in the outline
     nucleoli: float  # mean number that show
@@ -45,10 +48,15 @@ class Kind:
     strands: float  # share of the chromatin that lies in strands rather than in clumps
 
 
-KINDS = {
-    "ALL": Kind(36_900, 6_000, 4_000, 0.033, 0.60, 2.1, 11.6, 0.50),
-    "HEM": Kind(26_900, 6_300, 4_200, 0.026, 0.25, 0.25, 7.2, 0.12),
-}
+def look_of(form: float) -> Look:
+    """Returns the look half way, or far on the way, from a healthy nucleus to a leukemic one."""
+    return Look(
+        lobes=0.038 * np.exp(0.45 * form),
+        dent=1 / (1 + np.exp(-1.4 * form)),
+        nucleoli=0.55 * np.exp(1.5 * form),
+        grain=8.5 * np.exp(0.19 * form),
+        strands=0.28 + 0.17 * form,
+    )
 
 
 @dataclass(frozen=True)
@@ -58,8 +66,9 @@ class Style:
     colour: tuple[float, ...] = (69.5, 26.5, 76.5)  # mean red, green, blue of the interior
     tilt: tuple[float, float] = (0.0, 0.0)  # relative change of light per 100 px, right and down
     focus: float = 1.0  # fall-off of the rim relative to the usual one; above 1 is blurred
-    size: float = 0.0  # in standard deviations between subjects
+    size: float = 0.0  # in standard deviations of the class
     stretch: tuple[float, float] = (0.0, 0.0)  # shares of the diameter, right and down
+    form: float = 0.0  # how far from its class, in the direction of leukaemia; see `look_of`
     contrast: float = 1.0  # strength of the chromatin relative to the usual one
 
 
@@ -78,11 +87,13 @@ def draw_nucleus(rng: Generator, label: str, style: Style | None = None) -> np.n
         >>> draw_nucleus(np.random.default_rng(0), "ALL").shape
         (450, 450, 3)
     """
-    kind, style = KINDS[label], style or Style()
-    body = _draw_body(rng, kind, style)
+    style = style or Style()
+    look = look_of(np.clip(USUAL[label] + style.form, -2.2, 2.2))
+    mean, spread = AREA[label]
+    body = _draw_body(rng, look, mean + spread * style.size, style.stretch)
     debris = _draw_debris(rng, body) if rng.random() < DEBRIS else None
     nucleus, mask, corner = _rasterise(body, debris)
-    chromatin = _chromatin(rng, nucleus, kind)
+    chromatin = _chromatin(rng, nucleus, look)
     colour = _colour(rng, chromatin, style) * _illumination(mask.shape, corner, style)
     if debris is not None:
         inside = ndimage.gaussian_filter(nucleus.astype(np.float32), 2.5)[..., None]
@@ -92,18 +103,17 @@ def draw_nucleus(rng: Generator, label: str, style: Style | None = None) -> np.n
     return _place(rng, colour, mask, corner)
 
 
-def _draw_body(rng: Generator, kind: Kind, style: Style) -> np.ndarray:
+def _draw_body(rng: Generator, look: Look, area: float, stretch: tuple[float, float]) -> np.ndarray:
     """Draws the outline: an ellipse with waves, at times dented or frayed."""
-    area = kind.area + kind.area_habit * style.size + kind.area_cell * rng.standard_normal()
     radius = _ellipse(rng)
-    waves = kind.lobes * rng.lognormal(0.0, 0.35)
+    waves = look.lobes * rng.lognormal(0.0, 0.35)
     radius *= 1.0 + (_wiggle(rng, waves, 3, 7) + _wiggle(rng, 0.22 * waves, 8, 30))
-    if rng.random() < kind.dent:
+    if rng.random() < look.dent:
         radius *= 1.0 - _bump(rng, rng.uniform(0.05, 0.20), rng.uniform(0.08, 0.30))
     if rng.random() < 0.10:  # a ragged stretch, where the segmentation frayed
         radius += _bump(rng, 1.0, rng.uniform(0.15, 0.5)) * _wiggle(rng, 0.03, 14, 40)
     points = radius[:, None] * np.column_stack([np.cos(ANGLES), np.sin(ANGLES)])
-    points *= 1.0 + np.array(style.stretch)
+    points *= 1.0 + np.array(stretch)
     x, y = points.T
     drawn = 0.5 * abs(float((x * np.roll(y, -1) - y * np.roll(x, -1)).sum()))
     points *= np.sqrt(np.clip(area, SMALLEST, LARGEST) / drawn)
@@ -168,16 +178,16 @@ def _fill(shapes: list[np.ndarray], corner: np.ndarray, end: np.ndarray) -> np.n
     return np.asarray(canvas) > 0
 
 
-def _chromatin(rng: Generator, nucleus: np.ndarray, kind: Kind) -> np.ndarray:
+def _chromatin(rng: Generator, nucleus: np.ndarray, look: Look) -> np.ndarray:
     """Returns the chromatin field: mean 0, and standard deviation 1 before the nucleoli."""
-    grain = kind.grain * rng.lognormal(0.0, 0.15)
-    strands = np.float32(np.clip(kind.strands + rng.normal(0.0, 0.2), 0.0, 1.0))
+    grain = look.grain * rng.lognormal(0.0, 0.15)
+    strands = np.float32(np.clip(look.strands + rng.normal(0.0, 0.2), 0.0, 1.0))
     clumps = np.exp(0.45 * _field(rng, nucleus.shape, grain))
     threads = np.exp(-1.2 * _field(rng, nucleus.shape, 1.4 * grain) ** 2)
     field = (1 - strands) * 2.0 * clumps + strands * 2.6 * threads
-    field += 0.45 * _field(rng, nucleus.shape, 35.0) + 0.22 * _field(rng, nucleus.shape, 4.0)
+    field += 0.45 * _field(rng, nucleus.shape, 35.0) + 0.35 * _field(rng, nucleus.shape, 4.0)
     field = (field - field[nucleus].mean()) / field[nucleus].std()
-    for _ in range(rng.poisson(kind.nucleoli)):
+    for _ in range(rng.poisson(look.nucleoli)):
         _add_nucleolus(rng, field)
     return field - field[nucleus].mean()
 
@@ -200,7 +210,7 @@ def _bumps(length: int, width: float) -> np.ndarray:
 def _add_nucleolus(rng: Generator, field: np.ndarray) -> None:
     """Adds a pale round body with a faint darker seam, somewhere in the middle of the nucleus."""
     away = 0.25 * min(field.shape) * np.sqrt(rng.random())
-    turn, radius, strength = rng.uniform(0, 2 * np.pi), rng.uniform(9, 17), rng.uniform(1.0, 2.2)
+    turn, radius, strength = rng.uniform(0, 2 * np.pi), rng.uniform(14, 24), rng.uniform(1.5, 2.7)
     row, column = np.array(field.shape) / 2 + away * np.array([np.sin(turn), np.cos(turn)])
     reach = 2.8 * radius
     middle = zip((row, column), field.shape, strict=True)

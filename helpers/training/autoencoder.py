@@ -51,7 +51,7 @@ def pretrain(name: str, table: pd.DataFrame, profile: Profile, **told: Any) -> t
         ValueError: If there are test rows, or a part is missing; as in `trainer.train`.
     """
     table = table.drop(columns="label", errors="ignore")
-    told = {"learning_rate": RATE, **told}
+    told = {"learning_rate": RATE, "turn": False, **told}
     return trainer.train(name, table, profile, task=Reconstruction, **FIXED, **told)
 
 
@@ -81,9 +81,8 @@ class Reconstruction(trainer.Classification):
         counts = table["split"].value_counts().to_dict()
         if set(counts) != {"train", "validation"}:
             raise ValueError(
-                "An auto-encoder learns from the rows of 'train' and is measured on 'validation'; "
-                "cells of test subjects would leak what they look like, so leave those rows out. "
-                f"Received: {counts}"
+                "An auto-encoder learns from 'train' and is measured on 'validation'; leave out "
+                f"other rows: cells of test subjects leak what they look like. Received: {counts}"
             )
         rows = dict(list(table.groupby("split")))
         return {part: rows[part].reset_index(drop=True) for part in ("train", "validation")}
@@ -170,8 +169,7 @@ def _steps_up(encoder: keras.Model) -> list[tuple[int, int]]:
 
 def _enlarge(answer: Any, side: int) -> Any:
     """Repeats pixels until the side is reached, and crops what is too much."""
-    factor = math.ceil(side / answer.shape[1])
-    answer = keras.layers.UpSampling2D(factor)(answer)
+    answer = keras.layers.UpSampling2D(math.ceil(side / answer.shape[1]))(answer)
     extra = answer.shape[1] - side
     half = (extra // 2, extra - extra // 2)
     return keras.layers.Cropping2D((half, half))(answer) if extra else answer

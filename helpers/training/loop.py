@@ -33,14 +33,22 @@ OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
     "rmsprop": keras.optimizers.RMSprop,
 }
 POSITIVE = cnmc.CLASSES.index("ALL")
-OF_PROFILE = "image_size", "batch_size", "epochs", "learning_rate", "schedule", "colour_jitter"
+OF_PROFILE = (
+    "image_size",
+    "batch_size",
+    "epochs",
+    "learning_rate",
+    "schedule",
+    "colour_jitter",
+    "turn",
+)
 
 
 @dataclass(frozen=True)
 class Settings:
     """All that a training can be told; it determines the result, together with the images.
 
-    The six that follow the model are the profile's where they are not told.
+    The seven that follow the model are the profile's where they are not told.
 
     Args:
         model: A network of `registry.MODELS`.
@@ -78,8 +86,8 @@ class Settings:
     learning_rate: float
     schedule: str
     colour_jitter: float
+    turn: bool
     optimizer: str = "sgd"
-    turn: bool = False
     class_weights: bool = False
     select_on: str = "validation"
     stage: str = "all"
@@ -98,6 +106,8 @@ class Settings:
         own = {field.name for field in fields(cls)}
         options = {key: value for key, value in told.items() if key not in own}
         settings = {key: value for key, value in told.items() if key in own}
+        if name == "proposed_cnn":
+            options = {"dropout": profile.dropout} | options
         usual = {key: getattr(profile, key) for key in OF_PROFILE if told.get(key) is None}
         return cls(model=name, options=options, **settings | usual)
 
