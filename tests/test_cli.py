@@ -227,9 +227,11 @@ def broken(tmp_path):
 
 class TestDoctor:
     @pytest.fixture(autouse=True)
-    def quick(self, monkeypatch):
-        """Spares all but one test the seconds that TensorFlow takes to start."""
+    def quick(self, monkeypatch, tmp_path):
+        """Spares most tests the seconds that TensorFlow and all the libraries take to start."""
         monkeypatch.setattr(doctor, "ASK", "print('1 x CPU')")
+        (tmp_path / "few.toml").write_text('dependencies = [\n    "numpy>=2",\n]\n')
+        monkeypatch.setattr(doctor, "PROJECT", tmp_path / "few.toml")
 
     def test_when_tensorflow_starts_then_its_devices_are_told(self, broken, tmp_path):
         command = [sys.executable, "-m", "helpers", "doctor"]
@@ -391,6 +393,7 @@ class TestDoctor:
         self, run, monkeypatch, tmp_path, module
     ):
         (tmp_path / f"{module}.py").write_text("raise ImportError('libblas.so: none')")
+        monkeypatch.setattr(doctor, "PROJECT", ROOT / "pyproject.toml")
         monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
         code, out, _ = run("doctor")
         assert code == 1

@@ -1,5 +1,6 @@
 """What is said of a run and its scores: whole, and no more than content proves."""
 
+import hashlib
 import json
 import os
 import re
@@ -62,6 +63,17 @@ class TestFiles:
         again = performance.evaluate(pd.read_csv(folder / "predictions.csv"), 0.4)
         np.testing.assert_allclose(again["value"], scores["value"])
 
+    @pytest.mark.parametrize("call", [report.evaluate_run, report.predict_images])
+    def test_when_the_threshold_is_a_probability_that_occurs_then_calls_fit_what_is_written(
+        self, run, cells, tmp_path, call
+    ):
+        folder = call(run, cells, tmp_path / "first")[-1]
+        for n, cut in enumerate(pd.read_csv(folder / "predictions.csv")["probability"]):
+            found = pd.read_csv(
+                call(run, cells, tmp_path / str(n), threshold=cut)[-1] / "predictions.csv"
+            )
+            assert ((found["probability"] > cut) == (found["called"] == "ALL")).all()
+
     def test_when_metrics_are_read_then_they_say_what_was_scored(self, written):
         found = json.loads((written[0] / "metrics.json").read_text())
         assert (found["scored_on"], found["threshold"]) == (ALL_OF_TEST, 0.4)
@@ -97,7 +109,7 @@ class TestFiles:
         page = (written[0] / "report.html").read_text(encoding="utf-8")
         assert ALL_OF_TEST in re.sub("&#39;", "'", page)
         limits = re.findall(r"^- (.*\.)$", text, flags=re.MULTILINE)
-        assert len(limits) == 5
+        assert limits[0] == card.UNKNOWN
         assert all(limit in page for limit in limits)
 
     def test_when_one_class_is_there_then_the_page_does_without_curves(self, run, cells, tmp_path):
@@ -235,6 +247,28 @@ class TestRuns:
         with pytest.raises(ValueError, match=r"copy it whole.*run.json"):
             report.open_run(folder)
 
+    @pytest.mark.parametrize(
+        ("name", "change"),
+        [("images.csv", lambda text: text.replace(",drawn", ",painted")),
+         ("images.csv", lambda text: text.splitlines()[0] + "\n"),
+         ("images.csv", lambda text: text.replace("train", "holdout")),
+         ("images.csv", lambda text: text.replace("False", "perhaps")),
+         ("images.csv", lambda text: ""),
+         ("metrics.json", lambda text: text.replace("select_on", "chosen_on")),
+         ("metrics.json", lambda text: '{"settings": null}'),
+         ("metrics.json", lambda text: "[]")],
+    )  # fmt: skip
+    def test_when_all_files_agree_but_say_nonsense_then_it_is_one_line(
+        self, cells, tmp_path, name, change
+    ):
+        folder = make_run(tmp_path, known_table(cells, PARTS))
+        (folder / name).write_text(change((folder / name).read_text()))
+        record = json.loads((folder / "run.json").read_text())
+        record["files"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        (folder / "run.json").write_text(json.dumps(record))
+        with pytest.raises(ValueError, match=r"copy it whole.*run.json, or not all it records: "):
+            report.open_run(folder)
+
     @pytest.mark.parametrize("name", ["model.keras", "images.csv", "metrics.json"])
     def test_when_a_file_of_the_run_is_cut_off_then_it_is_refused(self, cells, tmp_path, name):
         folder = make_run(tmp_path, known_table(cells, PARTS))
@@ -299,12 +333,47 @@ class TestUnseen:
     def test_when_images_have_other_names_then_content_tells_them(
         self, run, cells, evaluate, tmp_path
     ):
+        self.copy_as(cells, tmp_path / "copies", lambda number: 90 + number // 2)
+        assert evaluate(run, tmp_path / "copies")[:2] == (4, ALL_OF_TEST)
+
+    @staticmethod
+    def copy_as(cells, folder, name):
+        """Copies cells as PNG, under the subject that `name` gives to each number."""
         for number, path in enumerate(sorted(cells.rglob("*.bmp"))):
             label = path.parent.name
-            copy = tmp_path / "copies" / label / f"UID_{'H' * (label == 'hem')}9_{number}_1_{label}"
+            who = f"{'H' * (label == 'hem')}{name(number)}"
+            copy = folder / label / f"UID_{who}_{number}_1_{label}.png"
             copy.parent.mkdir(parents=True, exist_ok=True)
-            Image.open(path).save(copy.with_suffix(".png"))
-        assert evaluate(run, tmp_path / "copies")[:2] == (4, ALL_OF_TEST)
+            Image.open(path).save(copy)
+
+    def test_when_the_folder_gives_all_cells_one_subject_then_its_doubt_is_told(
+        self, run, cells, evaluate, tmp_path
+    ):
+        self.copy_as(cells, tmp_path / "copies", lambda number: 9)
+        scored, what, text = evaluate(run, tmp_path / "copies")
+        assert scored == 4
+        assert what.endswith(f"test part, {report.SHARED.format(4)}")
+        assert report.UNSEEN not in text
+
+    def test_when_an_image_of_the_folder_links_test_with_training_then_it_is_told(
+        self, run, cells, evaluate, tmp_path
+    ):
+        data = shutil.copytree(cells, tmp_path / "linked")
+        other = write_cells(tmp_path / "other", ("7",), seed=9) / "all"
+        for who in ("1", "3"):  # one of training, one of test
+            shutil.copy(next(other.iterdir()), data / "all" / f"UID_{who}_90_1_all.bmp")
+        scored, what, _ = evaluate(run, data)
+        assert scored == 4
+        assert what.endswith(f"test part, {report.SHARED.format(2)}")
+
+    def test_when_a_test_image_bears_the_name_of_a_training_subject_then_it_is_told(
+        self, run, cells, evaluate, tmp_path
+    ):
+        (tmp_path / "test" / "all").mkdir(parents=True)
+        for n, path in enumerate(cells.rglob("UID_3_*")):
+            shutil.copy(path, tmp_path / "test" / "all" / f"UID_001_{n}_7_all.bmp")
+        scored, what, _ = evaluate(run, tmp_path / "test")
+        assert (scored, what.endswith(report.SHARED.format(2))) == (2, True)
 
     def test_when_other_images_have_the_same_names_then_they_are_others(
         self, run, evaluate, tmp_path
@@ -508,9 +577,47 @@ class TestOrigin:
         table = image_files.add_digests(cnmc.index(data, "preliminary"))
         published = {"preliminary": (8, cnmc.listing_digest(table))}
         monkeypatch.setattr(official, "PUBLISHED", published)
+        monkeypatch.setattr(official, "LABELS_DIGEST", self.labels_digest(table))
         _, what, text = evaluate(run, data)
         assert what.endswith(report.OTHERS)
         assert "Scored: C-NMC 2019, the official preliminary test set. The parts" in text
+        assert "Labels are per patient" in text
+        assert card.UNKNOWN not in text
+
+    @staticmethod
+    def labels_digest(table):
+        names = table["path"].map(lambda path: Path(path).name)
+        lines = sorted((names + " " + table["subject"] + " " + table["label"] + "\n").tolist())
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    @pytest.mark.parametrize("change", ["label", "subject"])
+    def test_when_the_label_file_is_another_then_the_set_is_not_called_official(
+        self, run, evaluate, tmp_path, monkeypatch, change
+    ):
+        data = self.preliminary(tmp_path / "data")
+        table = image_files.add_digests(cnmc.index(data, "preliminary"))
+        monkeypatch.setattr(official, "PUBLISHED", {"preliminary": (8, cnmc.listing_digest(table))})
+        monkeypatch.setattr(official, "LABELS_DIGEST", self.labels_digest(table))
+        labels = data / "C-NMC_test_prelim_phase_data_labels.csv"
+        swaps = {"label": ("UID_57_0_1_all.bmp,0.bmp,1", "UID_H57_0_1_hem.bmp,0.bmp,0"),
+                 "subject": ("UID_57_", "UID_77_")}  # fmt: skip
+        labels.write_text(labels.read_text().replace(*swaps[change]))
+        text = evaluate(run, data)[2]
+        told = "C-NMC 2019, the preliminary test set, with labels other than the published"
+        assert f"Scored: {told}." in text
+        assert "official" not in text
+
+    def test_when_a_part_of_the_official_set_is_scored_then_it_is_said(
+        self, evaluate, tmp_path, monkeypatch
+    ):
+        data = self.preliminary(tmp_path / "data")
+        table = duplicates.link_subjects(image_files.add_digests(cnmc.index(data, "preliminary")))
+        monkeypatch.setattr(official, "PUBLISHED", {"preliminary": (8, cnmc.listing_digest(table))})
+        monkeypatch.setattr(official, "LABELS_DIGEST", self.labels_digest(table))
+        folder = make_run(tmp_path, table.head(3).assign(split="train", drawn=False))
+        scored, _, text = evaluate(folder, data)
+        assert scored == 5
+        assert "Scored: C-NMC 2019, a part of the official preliminary test set." in text
 
     def test_when_the_network_was_trained_on_the_official_test_then_it_is_refused(
         self, tmp_path, monkeypatch
@@ -528,6 +635,9 @@ class TestOrigin:
         text = evaluate(run, noise)[2]
         assert "Scored: images of unknown origin" in text
         assert "C-NMC 2019" not in text
+        assert card.UNKNOWN in text
+        assert "one laboratory" not in text
+        assert "There is no interval over subjects; the one over cells" in text
 
     @pytest.mark.parametrize("below", ["", "all/.."])
     def test_when_the_marker_lies_above_then_the_cells_are_drawn(
@@ -565,7 +675,28 @@ class TestOrigin:
     def test_when_some_cells_are_drawn_then_it_is_said(self, cells, evaluate, tmp_path):
         table = known_table(cells, PARTS)
         folder = make_run(tmp_path, table.assign(drawn=table["label"] == "ALL"))
-        assert "synthetic stand-in cells among others" in evaluate(folder, cells)[2]
+        text = evaluate(folder, cells)[2]
+        assert "synthetic stand-in cells among others" in text
+        assert card.SOME_DRAWN in text
+        assert card.DRAWN not in text
+
+    def test_when_a_marker_lies_far_above_other_folders_then_the_cells_are_not_drawn(
+        self, run, evaluate, tmp_path
+    ):
+        (tmp_path / cnmc.MARKER).write_text("{}")
+        data = write_cells(tmp_path / "C-NMC" / "fold_2", ("8", "H8"), seed=6)
+        assert "Scored: images of unknown origin." in evaluate(run, data)[2]
+
+    def test_when_a_marker_lies_above_published_cells_then_they_are_not_drawn(
+        self, run, evaluate, tmp_path, monkeypatch
+    ):
+        data = write_cells(tmp_path / "training_data" / "fold_2", ("8",), seed=6)
+        (tmp_path / cnmc.MARKER).write_text("{}")
+        table = image_files.add_digests(cnmc.index(data))
+        monkeypatch.setattr(official, "PUBLISHED", {"fold_2/all": (2, cnmc.listing_digest(table))})
+        text = evaluate(run, data)[2]
+        assert "Scored: C-NMC 2019." in text
+        assert "one laboratory" in text
 
 
 class TestPredict:
@@ -595,6 +726,16 @@ class TestPredict:
     def test_when_an_image_is_the_runs_own_then_its_part_is_told(self, run, cells, tmp_path):
         table, _ = report.predict_images(run, cells, tmp_path / "out")
         assert table["part"].value_counts().to_dict() == dict.fromkeys(set(PARTS.values()), 4)
+
+    def test_when_a_blank_image_was_in_training_then_no_part_is_told(self, cells, tmp_path):
+        data = shutil.copytree(cells, tmp_path / "data")
+        Image.new("RGB", (450, 450)).save(data / "all" / "UID_1_77_1_all.png")
+        with pytest.warns(UserWarning, match="blank"):
+            table = known_table(data, PARTS)
+        table["sha256"] = [hashlib.sha256(Path(p).read_bytes()).hexdigest() for p in table["path"]]
+        judged, _ = report.predict_images(make_run(tmp_path, table), data, tmp_path / "out")
+        blank = judged["file"].str.endswith("png")
+        assert judged["part"].isna().tolist() == blank.tolist()
 
     @pytest.mark.skipif(os.name == "nt", reason="links need rights there, names are others")
     def test_when_a_link_leads_nowhere_then_the_others_are_judged(self, run, folder, tmp_path):

@@ -1,6 +1,7 @@
 """Telling the published set from any other copy."""
 
 import re
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from helpers.data import image_files
-from helpers.data.cnmc import listing_digest
+from helpers.data import image_files, official
+from helpers.data.cnmc import index, listing_digest, read_labels
 from helpers.data.official import PUBLISHED, PUBLISHED_DIGEST, Report, verify
 
 LISTING = Path(__file__).resolve().parents[2] / "shared" / "cnmc" / "listing.csv.gz"
@@ -125,3 +126,42 @@ class TestVerify:
         problems = pd.DataFrame(columns=["path", "problem"])
         assert "This is the published set." in str(Report(table, problems, PUBLISHED_DIGEST))
         assert "preliminary   differs" in str(Report(table, problems, "0"))
+
+
+SHARED = LISTING.parent / "C-NMC_Leukemia" / "validation_data"
+
+
+class TestLabels:
+    """The preliminary set's images may be the published ones with a label file that is not."""
+
+    @pytest.fixture
+    def published(self, copy, monkeypatch):
+        """A copy whose preliminary image and label are taken for the published ones."""
+        cells = index(copy, "preliminary")
+        digest = listing_digest(image_files.add_digests(cells))
+        lines = "".join(f"1.bmp {who} ALL\n" for who in cells["subject"])
+        monkeypatch.setitem(official.PUBLISHED, "preliminary", (1, digest))
+        monkeypatch.setattr(official, "LABELS_DIGEST", sha256(lines.encode()).hexdigest())
+        return copy
+
+    def test_when_the_labels_are_published_then_there_is_no_problem(self, published):
+        assert verify(published).problems.empty
+
+    @pytest.mark.parametrize("cell", ["UID_3_1_1_all.bmp,1.bmp,1", "UID_H2_1_1_hem.bmp,1.bmp,0"])
+    def test_when_a_label_or_subject_is_another_then_it_is_named(
+        self, published, monkeypatch, cell
+    ):
+        (published / LABELS).write_text(f"Patient_ID,new_names,labels\n{cell}\n")
+        whole = listing_digest(pd.DataFrame(columns=["path", "sha256"]))
+        monkeypatch.setattr(official, "PUBLISHED_DIGEST", whole)
+        report = verify(published)
+        assert f"{published / LABELS}: labels other than the published" in str(report)
+        assert not report._replace(digest=whole).is_published
+
+    @pytest.mark.skipif(not SHARED.is_dir(), reason="the real C-NMC 2019 files are not here")
+    def test_when_the_published_label_file_is_read_then_its_digest_is_ours(self):
+        cells = read_labels([str(next(SHARED.glob("*_labels.csv")))])
+        named = pd.DataFrame([(name, cell.subject, cell.label) for name, cell in cells.items()],
+                             columns=["path", "subject", "label"])  # fmt: skip
+        assert len(cells) == 1_867
+        assert official._has_published_labels(named)

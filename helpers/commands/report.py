@@ -26,7 +26,7 @@ from helpers.evaluation import performance
 
 UNSEEN = "whose subjects the network had not seen"
 LITTLE = "so the score says little about new subjects"
-SHARED = f"but {{:,}} are of subjects with a name or an image in common with its own, {LITTLE}"
+SHARED = f"but {{:,}} are of subjects that share a name or an image with those it learnt, {LITTLE}"
 OTHERS = "whether the network has seen their subjects is not known here"
 ELSEWHERE = (
     "`evaluate` and `predict` take a run of this series, whose record says which images it has "
@@ -69,6 +69,7 @@ def open_run(path: str | Path) -> Trained:
         record = json.loads((folder / runs.MANIFEST).read_text())
         task, sealed = record["description"]["task"], record["files"]
         wrong = [name for name in FILES if runs.file_digest(folder / name) != sealed[name]]
+        metrics, images = ({}, pd.DataFrame()) if wrong else _read(folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
         wrong = [f"{runs.MANIFEST}, or not all it records: {type(error).__name__}: {error}"]
     if wrong:
@@ -78,9 +79,19 @@ def open_run(path: str | Path) -> Trained:
         raise ValueError(f"{told}. Received: {folder} with another {wrong[0]}")
     if task != "Classification":
         raise ValueError(f"Only a classification is scored. Received: the run of a {task.lower()}")
-    metrics = json.loads((folder / "metrics.json").read_text())
-    images = pd.read_csv(folder / "images.csv", dtype={"subject": str, "linked_subject": str})
     return Trained(folder, metrics, images.assign(path=images["sha256"]))
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Reads what a run says of itself, and of its images."""
+    metrics = json.loads((folder / "metrics.json").read_text())
+    kinds = dict.fromkeys([*DIGESTS, *runs.TOLD], str) | {"drawn": bool}
+    images = pd.read_csv(folder / "images.csv", usecols=list(kinds), dtype=kinds)
+    if not {"model", "select_on"} <= set(metrics["settings"]):
+        raise ValueError("metrics.json names no settings of a training")
+    if images.empty or not set(images["split"]) <= set(NEARER):
+        raise ValueError(f"images.csv tells of each image its part, {', '.join(NEARER)}")
+    return metrics, images
 
 
 def evaluate_run(
@@ -216,7 +227,8 @@ def _match(table: pd.DataFrame, run: Trained) -> pd.Series:
     near = run.images["split"].map(NEARER)
     keys = [near.set_axis(run.images[column]) for column in DIGESTS]
     nearest = pd.concat(keys).groupby(level=0).max()
-    return table[DIGESTS].apply(lambda column: column.map(nearest)).max(axis="columns")
+    found = table[DIGESTS].apply(lambda column: column.map(nearest)).max(axis="columns")
+    return found.where(table["pixels"].notna())  # what is blank is nobody's
 
 
 def choose_rows(table: pd.DataFrame, run: Trained) -> tuple[pd.DataFrame, str]:
@@ -234,24 +246,30 @@ def choose_rows(table: pd.DataFrame, run: Trained) -> tuple[pd.DataFrame, str]:
         ValueError: If the network was trained, or its epoch chosen, on all of them.
     """
     near = _match(table, run)
-    table = table.assign(near=near)[~table["pixels"].duplicated() & table["pixels"].notna()]
+    learnt = run.images.loc[run.images["split"].ne("test") & ~run.images["drawn"]]
+    names = learnt["linked_subject"].str.split("+").explode().dropna()
+    linked = table.loc[near > NEARER["test"], "linked_subject"]
+    shared = table["subject"].isin(names) | table["linked_subject"].isin(linked)
+    once = ~table["pixels"].duplicated() & table["pixels"].notna()
+    table = table.assign(near=near, shared=shared)[once]
     rows = table[table["near"] == NEARER["test"]]
     if len(rows):
         test = run.images.query("split == 'test'").dropna(subset="pixels").drop_duplicates("pixels")
         people = rows["pixels"].map(test.set_index("pixels")["linked_subject"])
         rows = rows.assign(linked_subject=people.fillna(rows["linked_subject"]))
-        what = f"{len(rows):,} of the {len(test):,} images of the run's test part, {test_note(run)}"
-        return rows.reset_index(drop=True), what
-    rows = table[table["near"].isna()]
+        what, why = (
+            f"{len(rows):,} of the {len(test):,} images of the run's test part, ",
+            test_note(run),
+        )
+    else:
+        rows = table[table["near"].isna()]
+        what, why = f"{len(rows):,} images, none known as the run's; ", OTHERS
     if rows.empty:
         told = "A score on blank images, or those that a network was trained or chosen on, says"
         raise ValueError(f"{told} nothing. Received: {len(near):,} images, all of them such")
-    learnt = run.images.loc[run.images["split"].ne("test") & ~run.images["drawn"]]
-    names = learnt["linked_subject"].str.split("+").explode()
-    linked = table.loc[table["near"].notna(), "linked_subject"]
-    shared = rows["subject"].isin(names.dropna()) | rows["linked_subject"].isin(linked)
-    why = SHARED.format(shared.sum()) if shared.any() else OTHERS
-    return rows.reset_index(drop=True), f"{len(rows):,} images, none known as the run's; {why}"
+    if rows["shared"].any() and why in (UNSEEN, OTHERS):
+        why = SHARED.format(rows["shared"].sum())
+    return rows.reset_index(drop=True), what + why
 
 
 def test_note(run: Trained) -> str:
@@ -274,14 +292,9 @@ def find_origin(cells: pd.DataFrame, rows: pd.DataFrame) -> str:
         cells: All images of the folder, with `drawn`.
         rows: Those that are scored.
     """
-    if rows["drawn"].any():
-        return f"synthetic stand-in cells{', drawn' if rows['drawn'].all() else ' among others'}"
-    groups = cells.groupby([cnmc.place_of(path).group for path in cells["path"]])
-    found = {(name, cnmc.listing_digest(group)) for name, group in groups}
-    if not found <= {(name, digest) for name, (_, digest) in official.PUBLISHED.items()}:
-        return "images of unknown origin"
-    is_test = cells["fold"].eq("preliminary").all()
-    return f"C-NMC 2019{', the official preliminary test set' if is_test else ''}"
+    drawn = f"synthetic stand-in cells{', drawn' if rows['drawn'].all() else ' among others'}"
+    unproven = drawn if rows["drawn"].any() else "images of unknown origin"
+    return official.name_published(cells, len(rows)) or unproven
 
 
 def _judge(run: Trained, table: pd.DataFrame) -> pd.DataFrame:
@@ -302,9 +315,9 @@ def _judge(run: Trained, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _write_predictions(folder: Path, judged: pd.DataFrame, threshold: float) -> pd.DataFrame:
-    is_all = judged["probability"].astype(float) > threshold  # in 64 bits, as the scores
-    called = pd.Series(np.where(is_all, "ALL", "HEM"), judged.index)
-    table = judged.assign(called=called.where(judged["probability"].notna()))
+    chance = judged["probability"].astype(float)  # in 64 bits, as the scores
+    called = pd.Series(np.where(chance > threshold, "ALL", "HEM"), judged.index)
+    table = judged.assign(probability=chance, called=called.where(chance.notna()))
     table = table[[name for name in KEPT if name in table]]
     table.to_csv(folder / "predictions.csv", index=False, errors="backslashreplace")
     return table

@@ -16,6 +16,8 @@ from helpers.runs import check_disk, lock
 # Of the 15,114 published files: the number and the listing digest of each folder, and of them all.
 _listed = pd.read_csv(Path(__file__).with_name("published.csv"))
 PUBLISHED = {folder: (images, digest) for folder, images, digest in _listed.to_numpy()}
+LABELS_DIGEST = "3f3531859914de7bb11fecadc71b5281920c1db75aae6664e87c3771a8531edd"
+OTHER_LABELS = "labels other than the published"
 PUBLISHED_DIGEST = "efe16948d0d854ba83fa6f9657faf2cdf89896920697f19216b672cfec9216f7"
 
 
@@ -36,7 +38,7 @@ class Report(NamedTuple):
     @property
     def is_published(self) -> bool:
         """Whether this is the published set, whole and unchanged."""
-        return self.digest == PUBLISHED_DIGEST
+        return self.digest == PUBLISHED_DIGEST and self.problems.empty
 
     def __str__(self) -> str:
         verdict = "the published set" if self.is_published else "not the whole published set"
@@ -64,14 +66,44 @@ def verify(root: str | Path) -> Report:
     found = list(map_files(_inspect, images))
     table = pd.DataFrame(found, columns=["sha256", "problem"])
     table = table.assign(path=list(images), group=[place.group for place in images.values()])
+    groups = _compare_groups(table)
     problems = [row for row in table[["path", "problem"]].to_numpy().tolist() if row[1]]
     for part in sorted({place.part for place in images.values()}):
         try:
-            index(root, part)
+            cells = index(root, part)
+            is_published = (groups["group"].eq(part) & groups["state"].eq("published")).any()
+            if part == "preliminary" and is_published and not _has_published_labels(cells):
+                problems.append([labels[0], OTHER_LABELS])
         except (FileNotFoundError, ValueError) as error:  # a name, or the label file
             problems.append([labels[0] if labels and part == "preliminary" else root, error])
     bad = pd.DataFrame(problems, columns=["path", "problem"]).map(str)
-    return Report(_compare_groups(table), bad, listing_digest(table))
+    return Report(groups, bad, listing_digest(table))
+
+
+def name_published(cells: pd.DataFrame, scored: int) -> str:
+    """Says of which part of the published set some images are, by their content; "" if of none.
+
+    Args:
+        cells: All images of a part of a copy, as from `cnmc.index`, with their digests.
+        scored: How many of them count, each once.
+    """
+    groups = cells.groupby([place_of(path).group for path in cells["path"]])
+    found = {(name, listing_digest(group)) for name, group in groups}
+    if not found <= {(name, digest) for name, (_, digest) in PUBLISHED.items()}:
+        return ""
+    if cells["fold"].ne("preliminary").any():
+        return "C-NMC 2019"
+    part = "" if scored == cells["pixels"].nunique() else "a part of "
+    if _has_published_labels(cells):
+        return f"C-NMC 2019, {part}the official preliminary test set"
+    return f"C-NMC 2019, {part}the preliminary test set, with {OTHER_LABELS}"
+
+
+def _has_published_labels(cells: pd.DataFrame) -> bool:
+    """Whether the label and the subject of each preliminary image are as in the published file."""
+    told = zip(cells["path"].map(os.path.basename), cells["subject"], cells["label"], strict=True)
+    lines = sorted(f"{name.lower()} {subject} {label}\n" for name, subject, label in told)
+    return hashlib.sha256("".join(lines).encode()).hexdigest() == LABELS_DIGEST
 
 
 def _inspect(data: bytes, path: str) -> tuple[str, str]:
