@@ -1,0 +1,71 @@
+"""What the notebooks claim from numbers, held beside what was found: `data/lessons.toml`."""
+
+import math
+import tomllib
+from functools import cache
+from typing import Any
+
+from helpers import settings
+from helpers.data import cnmc
+from helpers.evaluation.baselines import DATA
+
+
+@cache
+def claims() -> dict[str, dict[str, Any]]:
+    """Reads every claim, by its name; the head of the file says what an entry holds."""
+    return tomllib.loads((DATA / "lessons.toml").read_text(encoding="utf-8"))
+
+
+def expect(
+    name: str,
+    value: float,
+    source: cnmc.Source,
+    low: float | None = None,
+    high: float | None = None,
+) -> str:
+    """Says what was found, what was expected, and whether the one is within the other.
+
+    Drawn cells are held to a range in the `workshop` profile only, images named as the real ones
+    to the published range, where there is one, in every profile but `smoke`.
+
+    Args:
+        name: The claim in `data/lessons.toml`.
+        value: What was found, in the unit of its range.
+        source: Where the images are from, as `start` returns it.
+        low: Lower end of the interval around the value, if there is one; it is shown, not judged.
+        high: Upper end.
+
+    Returns:
+        One line to print.
+
+    Raises:
+        ValueError: If there is no such claim.
+
+    Example:
+        >>> drawn = cnmc.Source(DATA, is_synthetic=True)
+        >>> expect("01-stain", 36.12, drawn, 30.5, 41).partition(";")[0]
+        'lesson 01-stain: found +36.1 (+30.5 to +41.0)'
+    """
+    if name not in claims():
+        raise ValueError(f"A lesson is one of {', '.join(claims())}. Received: {name!r}")
+    claim, profile = claims()[name], settings.active().name
+    drawn, real = claim["workshop"], claim.get("real")
+    widest = max(map(abs, drawn))
+    digits = 1 if widest >= 10 else 2 if widest > 1 else 3
+    found = round(float(value), digits) + 0.0  # what is shown is what is judged; and no -0.0
+    around = ""
+    if low is not None and high is not None and math.isfinite(low + high):
+        around = f" ({low:+.{digits}f} to {high:+.{digits}f})"
+    told = f"{drawn[0]:g} to {drawn[1]:g} on drawn cells"
+    if real:
+        told += f" (real images: {real[0]:g} to {real[1]:g}, {claim['source']})"
+    wanted = drawn if source.is_synthetic else real
+    if profile == "smoke" or (source.is_synthetic and profile != "workshop"):
+        verdict = "no claim in this profile"
+    elif not wanted:
+        verdict = "no claim on these images, as none is published"
+    elif wanted[0] <= found <= wanted[1]:
+        verdict = "as expected"
+    else:
+        verdict = f"OUTSIDE, perhaps: {claim['otherwise']}"
+    return f"lesson {name}: found {found:+.{digits}f}{around}; expected {told}: {verdict}"
