@@ -73,6 +73,20 @@ def test_when_weights_are_published_then_the_head_comes_first_and_the_base_never
     assert last.weights_note == "random weights: not a transfer result"
 
 
+def test_when_weights_are_missing_then_only_the_paper_trains_those_networks(monkeypatch):
+    found = {"vgg16", "resnet50"}
+    source = {True: weights.Source("found", Path("there")), False: weights.Source("random")}
+    monkeypatch.setattr(registry, "find_weights", lambda name: source[name in found])
+    workshop, paper = settings.PROFILES["workshop"], settings.PROFILES["paper"]
+    names, note = recipes.learners(workshop)
+    assert names == ["alexnet", "vgg16", "resnet50", "proposed_cnn"]
+    assert "inception_v3" in note
+    assert "resnet50" not in note
+    assert recipes.learners(paper) == (list(registry.MODELS), "")
+    found.add("inception_v3")
+    assert recipes.learners(workshop) == (list(registry.MODELS), "")
+
+
 def test_when_there_is_nothing_to_transfer_then_all_layers_are_trained_at_once(table):
     runs = recipes.train_stages("tiny", table, PROFILE)
     assert [run.metrics["settings"]["stage"] for run in runs] == ["all"]

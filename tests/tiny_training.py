@@ -20,7 +20,7 @@ from helpers.models import registry
 from helpers.settings import Profile
 from helpers.training import autoencoder, callbacks, trainer
 
-PROFILE = Profile("tiny", 32, (4, 4), 48, 48, 3, 0.05, batch_size=8)
+PROFILE = Profile("tiny", 32, (4, 4), 48, (2, 2, 8), 48, 3, 0.05, batch_size=8)
 
 
 def build_tiny(image_size: int, *, normalise: bool = True, dropout: float = 0.3):

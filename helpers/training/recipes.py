@@ -36,6 +36,24 @@ MOST = 4  # processes; each takes about 1 GB of memory
 IDLE = 10  # s after which a process that waits for more gives its memory back
 
 
+def learners(profile: Profile) -> tuple[list[str], str]:
+    """Chooses the networks to train: in a short profile, none that lacks its pretrained weights.
+
+    Args:
+        profile: The profile in force.
+
+    Returns:
+        Names of `registry.MODELS`, and a sentence on those left out: "" where all are trained.
+    """
+    missing = []
+    if profile.name != "paper":
+        published = [name for name, spec in registry.MODELS.items() if spec.published]
+        missing = [name for name in published if not registry.find_weights(name).pretrained]
+    names = [name for name in registry.MODELS if name not in missing]
+    reason = f"no pretrained weights here, and the {profile.name} profile is too short without"
+    return names, f"Not trained: {' and '.join(missing)} ({reason})." if missing else ""
+
+
 def train_recipe(name: str, table: pd.DataFrame, profile: Profile, **told: Any) -> Run:
     """Trains one of the five networks as the series does, or loads it if that was done before.
 
