@@ -86,8 +86,7 @@ def _sides() -> tuple[np.ndarray, np.ndarray]:
     A square that is turned keeps for sure only the circle inside it.
     """
     steps = np.abs(np.arange(SIDE) - (SIDE - 1) / 2) + 0.5  # to the far edge of the pixel
-    square = 2 * np.maximum(steps[:, None], steps)
-    return square, 2 * np.hypot(steps[:, None], steps)
+    return 2 * np.maximum(steps[:, None], steps), 2 * np.hypot(steps[:, None], steps)
 
 
 def summarise(measured: pd.DataFrame) -> pd.DataFrame:

@@ -8,6 +8,7 @@ import pandas as pd
 from sklearn.base import ClassifierMixin, clone
 
 from helpers.data import image_files
+from helpers.data.image_files import nucleus_area
 from helpers.evaluation import performance
 
 DATA = Path(__file__).resolve().parents[2] / "data"  # the published tables lie here
@@ -37,22 +38,6 @@ def free_rules(split: pd.DataFrame, area: np.ndarray | None = None) -> dict[str,
         "majority class": rest.assign(probability=sick[train].mean()),
         "area only": rest.assign(probability=rule.predict_proba(size[~train])[:, 1]),
     }
-
-
-def nucleus_area(table: pd.DataFrame) -> np.ndarray:
-    """Counts the pixels of every image that are not background, which is exactly black.
-
-    Args:
-        table: One row per image, with `path`.
-
-    Returns:
-        An integer array of shape (images,), in px.
-    """
-
-    def count(image: np.ndarray) -> int:
-        return np.count_nonzero(image_files.nucleus_mask(image))
-
-    return np.array(list(image_files.map_images(count, table["path"])))
 
 
 def thumbnails(table: pd.DataFrame, size: int) -> np.ndarray:
@@ -97,9 +82,7 @@ def judge(split: pd.DataFrame, features: np.ndarray, model: ClassifierMixin) -> 
 
 
 def repeat_scores(
-    splitters: dict[str, Callable[[int], pd.DataFrame]],
-    rules: dict[str, tuple[np.ndarray, ClassifierMixin]],
-    seeds: Iterable[int],
+    splitters: dict[str, Callable], rules: dict[str, tuple], seeds: Iterable[int]
 ) -> pd.DataFrame:
     """Scores every rule on many splits of the same images.
 

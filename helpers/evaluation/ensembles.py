@@ -68,8 +68,7 @@ def _opinions(stacked: pd.DataFrame, by: str) -> pd.DataFrame:
 
 def _is_all(stacked: pd.DataFrame, opinions: pd.DataFrame) -> pd.Series:
     """Returns the truth for each row of the opinions."""
-    label = stacked.drop_duplicates("path").set_index("path")["label"]
-    return label.loc[opinions.index] == "ALL"
+    return stacked.drop_duplicates("path").set_index("path")["label"].loc[opinions.index] == "ALL"
 
 
 def weigh(stacked: pd.DataFrame, by: str = "model") -> pd.Series:

@@ -105,7 +105,6 @@ def _of_calls(counts: Scores) -> Scores:
     sensitivity, specificity = _ratio(tp, sick), _ratio(tn, well)
     f1, f1_hem = (_ratio(2 * right, 2 * right + fp + fn, 0.0) for right in (tp, tn))
     spread = np.sqrt((tp + fp) * (tn + fn)) * np.sqrt(sick * well)
-    mcc = np.where(sick * well > 0, _ratio(tp * tn - fp * fn, spread, 0.0), np.nan)
     return {
         "accuracy": _ratio(tp + tn, sick + well),
         "sensitivity": sensitivity,
@@ -114,7 +113,7 @@ def _of_calls(counts: Scores) -> Scores:
         "f1": f1,
         "weighted_f1": _ratio(sick * f1 + well * f1_hem, sick + well),
         "balanced_accuracy": (sensitivity + specificity) / 2,
-        "mcc": mcc,
+        "mcc": np.where(sick * well > 0, _ratio(tp * tn - fp * fn, spread, 0.0), np.nan),
     }
 
 
@@ -141,8 +140,7 @@ def _of_probabilities(scores: np.ndarray, positive: np.ndarray, negative: np.nda
     brier = _ratio(positive @ (1 - scores) ** 2 + negative @ scores**2, cells)
     member = np.eye(BINS)[bin_of(scores)]
     said = (positive + negative) @ (scores[:, None] * member)
-    gaps = np.abs(said - positive @ member).sum(-1)
-    return {"brier": brier, "ece": _ratio(gaps, cells)}
+    return {"brier": brier, "ece": _ratio(np.abs(said - positive @ member).sum(-1), cells)}
 
 
 def bin_of(scores: np.ndarray) -> np.ndarray:

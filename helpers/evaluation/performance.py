@@ -181,6 +181,8 @@ def in_words(table: pd.DataFrame, metric: str = "weighted_f1") -> str:
     if np.isnan(row["low"]):
         few = table["low"].isna().all()  # and not only of this score
         reach = "no interval: fewer than three subjects of a class" if few else "no interval"
+    elif np.isclose(row["low"], row["high"]):
+        reach = "no interval: all draws are alike"
     return f"{shown['score']} {shown['value']} ({reach}; {size})"
 
 
@@ -207,7 +209,8 @@ def _in_digits(rows: pd.DataFrame, decimals: int, *columns: str) -> list[str]:
     texts = []
     for metric, *values in rows[["metric", *columns]].itertuples(index=False):
         digits = 0 if metric in metrics.COUNTS else decimals
-        known = [f"{value:,.{digits}f}" for value in values if not np.isnan(value)]
+        is_alike = len(values) > 1 and np.isclose(*values)  # an interval without width is none
+        known = [f"{v:,.{digits}f}" for v in values if not (is_alike or np.isnan(v))]
         texts.append(" – ".join(known) or "–")
     return texts
 

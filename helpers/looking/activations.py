@@ -152,8 +152,7 @@ def activations(model: keras.Model, images: np.ndarray, names: list[str]) -> dic
     """
     stops = trace(model)
     ends = [find(stops, name).output for name in names]
-    answers = _answers(keras.Model(model.inputs[0], ends), images)
-    return dict(zip(names, answers, strict=True))
+    return dict(zip(names, _answers(keras.Model(model.inputs[0], ends), images), strict=True))
 
 
 def silence(model: keras.Model, batches: Iterable[np.ndarray]) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -112,9 +112,7 @@ def _logits(end: Stop) -> keras.KerasTensor:
     kind = type(end.layer)
     ends_in = getattr(end.layer, "activation", None)
     if kind is not layers.Softmax and ends_in is not keras.activations.softmax:
-        raise ValueError(
-            f"Grad-CAM needs a softmax at the end. Received: {end.name!r} of kind {kind.__name__}"
-        )
+        raise ValueError(f"Grad-CAM needs a final softmax. Received: {end.name!r}, {kind.__name__}")
     if kind is not layers.Dense:
         return end.inputs[0]
     logits = ops.matmul(end.inputs[0], end.layer.kernel)

@@ -90,12 +90,11 @@ def cut_cells(
         The figure.
     """
     edge = (len(images[0]) - side) // 2
+    kept = np.pad(np.ones((side, side), bool), edge)
     shown = [style.brighten(image) for image in images]
     for image, masks in zip(shown, parts, strict=True):
         for colour, mask in zip(LOST.values(), masks, strict=True):
-            lost = mask.copy()
-            lost[edge : edge + side, edge : edge + side] = False
-            image[lost] = np.multiply(255, to_rgb(colour))
+            image[mask & ~kept] = np.multiply(255, to_rgb(colour))
     title = f"What a crop to {side} px cuts off"
     fig, axes = image_grid(shown, title, origin, titles=titles, side=2.6)
     for ax in axes.flat:

@@ -120,8 +120,7 @@ def near_distances(near: pd.DataFrame, origin: str) -> Figure:
     values = [near.loc[rows, "distance"] for rows in kinds.values()]
     labels = [f"{kind} (n={rows.sum():,})" for kind, rows in kinds.items()]
     bins = np.linspace(0, max(near["distance"].max(), 0.01), 21)
-    colours = ("black", PALETTE[2], PALETTE[3])
-    ax.hist(values, bins, label=labels, stacked=True, color=colours)
+    ax.hist(values, bins, label=labels, stacked=True, color=("black", PALETTE[2], PALETTE[3]))
     ax.set(xlabel="share of hash bits that differ", ylabel="pairs of images")
     ax.legend(fontsize=9)
     return fig

@@ -64,14 +64,12 @@ def silence_by_depth(zeros: pd.DataFrame, dead: pd.DataFrame, origin: str) -> Fi
     Returns:
         The figure: left the subjects as points and their mean as a line, right the dead channels.
     """
-    subjects = zeros["subject"].nunique()
-    title = f"Activations at zero against depth ({subjects} unseen subjects)"
-    grid = {"ncols": 2, "sharex": True, "sharey": True}
-    fig, (left, right) = new_figure(title, origin, size=(10.0, 4.2), **grid)
+    title = f"Activations at zero against depth ({zeros['subject'].nunique()} unseen subjects)"
+    fig, (left, right) = new_figure(title, origin, (10, 4.2), ncols=2, sharex=True, sharey=True)
     for number, (network, rows) in enumerate(zeros.groupby("network", sort=False)):
         gone, shift = dead[dead["network"] == network], (-0.12, 0.12, 0.0, 0.24)[number]
-        look = {"s": 10, "alpha": 0.35, "lw": 0, "color": PALETTE[number]}
-        left.scatter(rows["depth"] + shift, rows["zeros"], **look)
+        place = rows["depth"] + shift
+        left.scatter(place, rows["zeros"], s=10, alpha=0.35, lw=0, color=PALETTE[number])
         look = style.dots(number) | {"markersize": 5}
         left.plot(rows.groupby("depth")["zeros"].mean(), label=network, **look)
         right.plot(gone["depth"], gone["dead"], **look)

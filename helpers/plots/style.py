@@ -54,14 +54,13 @@ def dash(number: int) -> dict[str, str]:
 
 
 def panel_grid(
-    count: int, title: str, origin: str, *, columns: int, side: Size, **subplots: Any
+    count: int, title: str, origin: str, *, columns: int, side: Size, **grid: Any
 ) -> tuple[Figure, np.ndarray]:
     """Makes a figure of so many panels, each of `side` inches, and its axes (rows, columns)."""
     columns = max(1, min(columns, count))
     rows = -(-count // columns)
     size = (max(side[0] * columns + 0.4, 6.0), side[1] * rows + 0.9)
-    subplots |= {"nrows": rows, "ncols": columns, "squeeze": False}
-    fig, axes = new_figure(title, origin, size=size, **subplots)
+    fig, axes = new_figure(title, origin, size, nrows=rows, ncols=columns, squeeze=False, **grid)
     for ax in axes.flat[count:]:
         ax.set_axis_off()
     return fig, axes

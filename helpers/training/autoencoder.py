@@ -81,8 +81,8 @@ class Reconstruction(trainer.Classification):
         counts = table["split"].value_counts().to_dict()
         if set(counts) != {"train", "validation"}:
             raise ValueError(
-                "An auto-encoder learns from 'train' and is measured on 'validation'; leave out "
-                f"other rows: cells of test subjects leak what they look like. Received: {counts}"
+                "An auto-encoder learns from 'train', is measured on 'validation'; cells of test "
+                f"subjects would leak what they look like: leave those rows out. Received: {counts}"
             )
         rows = dict(list(table.groupby("split")))
         return {part: rows[part].reset_index(drop=True) for part in ("train", "validation")}

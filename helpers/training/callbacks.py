@@ -74,9 +74,9 @@ class Checkpoint(keras.callbacks.Callback):
                 variable.assign(value)
         return len(self.history)
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """Takes down the epoch, and now and then writes everything."""
-        scores = {name: float(value) for name, value in (logs or {}).items()}
+        scores = {name: float(value) for name, value in logs.items()}
         self.history.append({"epoch": epoch + 1, **scores})
         if self.best_epoch == epoch:
             self.best = self.model.get_weights()
@@ -121,13 +121,12 @@ class Progress(keras.callbacks.Callback):
         """Starts the clock."""
         self.began = time.monotonic()
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """Reports the epoch; by the median, the slow first one soon stops to count."""
         self.seconds.append(time.monotonic() - self.began)
         every = max(1, math.ceil(self.epochs / 20))
         if len(self.seconds) == 1 or (epoch + 1) % every == 0 or epoch + 1 == self.epochs:
             left = as_duration(np.median(self.seconds) * (self.epochs - epoch - 1))
-            logs = logs or {}
             said = f"{_scores(logs)}; held out: {_scores(logs, 'val_')}"
             self.report(f"epoch {epoch + 1:>3} of {self.epochs}: {said}, {left} left")
 
