@@ -131,6 +131,16 @@ class TestWords:
         table.loc["precision", ["low", "high"]] = np.nan
         assert "(no interval; 300 cells of 9" in performance.in_words(table, "precision")
 
+    @pytest.mark.parametrize(("turned", "value"), [(False, "1.000"), (True, "0.000")])
+    def test_when_all_draws_are_alike_then_there_is_no_interval(self, turned, value):
+        cells = pd.DataFrame({"label": ["ALL", "HEM"] * 6, "linked_subject": list("abcdef") * 2})
+        chance = (cells["label"] == "ALL") != turned
+        table = performance.evaluate(cells.assign(probability=chance.astype(float)), draws=50)
+        told = f"accuracy {value} (no interval: all draws are alike; 12 cells of 6 subjects)"
+        assert performance.in_words(table, "accuracy") == told
+        shown = performance.for_display(table, ("accuracy", "roc_auc"))
+        assert set(shown.filter(like="95 %").to_numpy().ravel()) == {"–"}
+
     def test_when_a_score_is_not_defined_then_it_is_told(self, cells):
         table = performance.evaluate(cells.query("label == 'ALL'"), draws=5)
         assert performance.in_words(table, "roc_auc").startswith("ROC-AUC not defined")

@@ -99,12 +99,12 @@ def only_part(predictions: pd.DataFrame, part: str = "test") -> pd.DataFrame:
     return rows
 
 
-def check(predictions: pd.DataFrame) -> pd.DataFrame:
+def check(predictions: pd.DataFrame, needed: tuple[str, ...] = NEEDED) -> pd.DataFrame:
     """Returns the judged cells, numbered anew and in 64 bits, if every one can be scored."""
-    missing = [name for name in NEEDED if name not in predictions]
+    missing = [name for name in needed if name not in predictions]
     if missing:
         raise ValueError(
-            f"Judged cells have the columns {', '.join(NEEDED)}, as from trainer.predict. "
+            f"Judged cells have the columns {', '.join(needed)}, as from trainer.predict. "
             f"Received: no {' and no '.join(missing)} among {', '.join(map(str, predictions))}"
         )
     if predictions.empty:
