@@ -175,7 +175,7 @@ class TestDraws:
         base, other = [0.70, 0.80, 0.75, 0.78], [0.74, 0.83, 0.80, 0.80]
         row = compare_draws(make_scores(base=base, other=other), "base").loc["other"]
         plain = ttest_rel(other, base).confidence_interval()
-        wider = np.sqrt(1 / 4 + 0.25 / 0.6) / np.sqrt(1 / 4)
+        wider = np.sqrt(1 / 4 + 0.3 / 0.6) / np.sqrt(1 / 4)
         assert row["difference"] == pytest.approx(0.035)
         assert row["high"] - row["low"] == pytest.approx(wider * (plain.high - plain.low))
 
