@@ -1,4 +1,4 @@
-"""The commands of the project: `nox -s series` and `nox -s tests`; also lab, bench and lock.
+"""The commands of the project: `nox -s series` and `nox -s tests`; also lab, bench, lessons, lock.
 
 All of them share one environment, `.nox/series`, made from the lock in requirements.txt. It is
 made on first use, and again only when the lock or pyproject.toml changes.
@@ -69,6 +69,13 @@ def bench(session: nox.Session) -> None:
         session.error(f"No such benchmark. Choose from {names}. Received: {session.posargs}")
     for script in wanted:
         _run(session, str(script))
+
+
+@nox.session(venv_backend="none")
+def lessons(session: nox.Session) -> None:
+    """Repeats the workshop on three other worlds, or those named: `nox -s lessons -- 7 8 9`."""
+    _prepare(session, gpu=True)
+    _run(session, str(ROOT / "benchmarks" / "lessons.py"), *session.posargs)
 
 
 @nox.session(venv_backend="venv")
