@@ -106,7 +106,7 @@ FAULTS = {
     "needs two models": lambda t: {"a": t},
     "300 cells of 'a' and 299": lambda t: {"a": t, "b": t[1:]},
     "299 of them the same": lambda t: {"a": t, "b": t.assign(path=["x", *t["path"][1:]])},
-    "matched by `path`. Received: none for b": lambda t: {"a": t, "b": t.drop(columns="path")},
+    "Received: no path": lambda t: {"a": t, "b": t.drop(columns="path")},
     "100 of them the same": lambda t: {"a": t, "b": t.assign(label="HEM")},
 }
 

@@ -56,8 +56,7 @@ def survey(table: pd.DataFrame, sides: Sequence[int] = SIDES) -> pd.DataFrame:
     Raises:
         ValueError: If a side is not an even number from 2 to 450.
     """
-    wrong = [side for side in sides if side % 2 or not 2 <= side <= SIDE]
-    if wrong or not len(sides):
+    if not len(sides) or any(side % 2 or not 2 <= side <= SIDE for side in sides):
         raise ValueError(f"Sides of crops are even, from 2 to {SIDE} px. Received: {list(sides)}")
     found = map_images(partial(_measure, sides=sides), table["path"])
     rows = [row for of_image in found for row in of_image]

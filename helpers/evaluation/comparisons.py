@@ -15,7 +15,7 @@ import pandas as pd
 from helpers.data.cnmc import CLASSES
 from helpers.data.splits import split_by_subject
 from helpers.evaluation import metrics
-from helpers.evaluation.performance import check, only_part, right, sample, verdict
+from helpers.evaluation.performance import NEEDED, check, only_part, right, sample, verdict
 
 RATIO, VALIDATION = 0.7, 0.1  # shares of the images that remain without the test part
 
@@ -49,7 +49,8 @@ def compare_models(
     """
     if metric not in metrics.NAMES:
         raise ValueError(f"Choose one of {', '.join(metrics.NAMES)}. Received: metric={metric!r}")
-    tables = _same_cells({name: check(only_part(table)) for name, table in models.items()})
+    needed = (*NEEDED, "path")  # by which cells are matched
+    tables = _same_cells({name: check(only_part(of), needed) for name, of in models.items()})
     place = metrics.NAMES.index(metric)
     values, drawn = {}, {}
     for name, table in tables.items():
@@ -71,9 +72,6 @@ def _same_cells(models: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """Brings the cells of all models into the order of the first."""
     if len(models) < 2:
         raise ValueError(f"A comparison needs two models. Received: {', '.join(models) or 'none'}")
-    without = [name for name, table in models.items() if "path" not in table]
-    if without:
-        raise ValueError(f"Cells are matched by `path`. Received: none for {', '.join(without)}")
     first, lead = next(iter(models.items()))
     aligned, truth = {}, ["label", "linked_subject"]
     for name, table in models.items():

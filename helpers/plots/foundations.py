@@ -81,8 +81,7 @@ def descents(
     """
     size = (max(3.5 * len(paths) + 0.9, 5.5), 4.2)
     fig, axes = new_figure(title, origin, ncols=len(paths), size=size, squeeze=False, sharey=True)
-    starts = np.array([path[0] for path in paths.values()])
-    reach = 1.15 * np.abs(starts - best).max()
+    reach = 1.15 * np.abs([path[0] - best for path in paths.values()]).max()
     sides = [np.linspace(middle - reach, middle + reach, 90) for middle in best]
     across, up = np.meshgrid(*sides)
     heights = loss(np.array([across.ravel(), up.ravel()])).reshape(across.shape)

@@ -68,8 +68,7 @@ def silence_by_depth(zeros: pd.DataFrame, dead: pd.DataFrame, origin: str) -> Fi
     fig, (left, right) = new_figure(title, origin, (10, 4.2), ncols=2, sharex=True, sharey=True)
     for number, (network, rows) in enumerate(zeros.groupby("network", sort=False)):
         gone, shift = dead[dead["network"] == network], (-0.12, 0.12, 0.0, 0.24)[number]
-        place = rows["depth"] + shift
-        left.scatter(place, rows["zeros"], s=10, alpha=0.35, lw=0, color=PALETTE[number])
+        left.scatter(rows["depth"] + shift, rows["zeros"], 10, PALETTE[number], alpha=0.35, lw=0)
         look = style.dots(number) | {"markersize": 5}
         left.plot(rows.groupby("depth")["zeros"].mean(), label=network, **look)
         right.plot(gone["depth"], gone["dead"], **look)

@@ -31,9 +31,8 @@ def architectures(blocks: pd.DataFrame, origin: str) -> Figure:
     count = len(groups)
     title = f"{count} architectures: side x side x channels, layers with weights, parameters"
     fig, axes = new_figure(title, origin, ncols=count, size=(2.9 * count, 7.0), squeeze=False)
-    widest = np.log2(blocks["side"].max()) + 1
     for ax, (name, rows) in zip(axes.flat, groups.items(), strict=True):
-        _draw_blocks(ax, rows, widest)
+        _draw_blocks(ax, rows, np.log2(blocks["side"].max()) + 1)
         layers, parameters = rows["layers"].sum(), rows["parameters"].sum()
         ax.set_title(f"{name}\n{layers} layers, {in_millions(parameters)}", fontsize=11)
     return fig

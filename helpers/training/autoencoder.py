@@ -148,12 +148,11 @@ def build(network: keras.Model, seed: int = 0) -> keras.Model:
     """
     encoder = encoder_of(network)
     answer = encoder.output
+    how = {"padding": "same", "activation": "leaky_relu"}
     for number, (side, channels) in enumerate(_steps_up(encoder)):
         answer = _enlarge(answer, side)
         start = keras.initializers.HeNormal(seed + number)
-        answer = keras.layers.Conv2D(
-            channels, 3, padding="same", activation="leaky_relu", kernel_initializer=start
-        )(answer)
+        answer = keras.layers.Conv2D(channels, 3, **how, kernel_initializer=start)(answer)
     exact = {"dtype": "float32"}
     last = keras.layers.Conv2D(3, 3, padding="same", kernel_initializer="zeros", **exact)
     usual = keras.layers.Normalization(axis=(1, 2, 3), invert=True, name=_USUAL, **exact)

@@ -68,9 +68,8 @@ class Checkpoint(keras.callbacks.Callback):
             with np.load(self.folder / STATE) as stored:
                 history, *arrays = stored.values()
             self.history = json.loads(history.tobytes())
-            weights = len(model.weights)
-            self.best = arrays[:weights]
-            for variable, value in zip(_state(model), arrays[weights:], strict=True):
+            self.best = arrays[: len(model.weights)]
+            for variable, value in zip(_state(model), arrays[len(self.best) :], strict=True):
                 variable.assign(value)
         return len(self.history)
 
