@@ -127,7 +127,7 @@ def test_when_published_scores_are_drawn_then_each_protocol_has_its_panel():
     rows = [("final", "a", "F1", 0.9), ("final", "a", "accuracy", 0.8), ("final", "b", "F1", 0.7)]
     rows += [("random images", "c", "accuracy", 0.99)]
     table = pd.DataFrame(rows, columns=["protocol", "work", "score", "value"])
-    fig = scores.published(table)
+    fig = scores.published(table, ORIGIN)
     assert [ax.get_title(loc="left") for ax in fig.axes] == ["final", "random images"]
     assert [len(ax.get_yticks()) for ax in fig.axes] == [2, 1]
     drawn = sum(len(dots.get_offsets()) for ax in fig.axes for dots in ax.collections)

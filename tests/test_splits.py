@@ -14,13 +14,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from sealed_run import write_cells
 
 import helpers
 from helpers.data import cnmc, duplicates, image_files, split_files, splits
 from helpers.settings import Profile
 
 SIZES = {"ALL": [40, 25, 16, 11, 9, 7, 5, 3], "HEM": [30, 14, 9, 6, 4, 2]}
-PROFILE = Profile("tiny", 32, (8, 6), 1_000, 50, 1, 1e-2)
+PROFILE = Profile("tiny", 32, (8, 6), 1_000, (4, 3, 14), 50, 1, 1e-2)
 
 
 def make_table(sizes: dict[str, list[int]] = SIZES) -> pd.DataFrame:
@@ -634,7 +635,7 @@ class TestPrepare:
         assert len(kept) == 3
 
     def test_when_there_are_more_images_than_the_profile_reads_then_no_subject_is_lost(self, tree):
-        few = Profile("few", 32, (8, 6), 20, 50, 1, 1e-2)
+        few = Profile("few", 32, (8, 6), 20, (4, 3, 14), 50, 1, 1e-2)
         table = split_files.prepare(cnmc.Source(tree, is_synthetic=True), few)
         assert len(table) == 20
         assert table["linked_subject"].nunique() == 11
@@ -692,3 +693,51 @@ def test_when_subjects_share_a_blank_image_then_that_is_no_leak():
     splits.check_split(table)
     same = table.assign(pixels=["y", "y", None, None])
     assert list(splits.find_leaks(same)["kind"]) == ["identical image"]
+
+
+class TestOfficialTest:
+    @pytest.fixture
+    def make(self, tmp_path, monkeypatch):
+        """Writes both parts; of the preliminary one two PNG files for each name, as in C-NMC."""
+        monkeypatch.setenv("CNMC_WORK", str(tmp_path / "work"))
+        root = tmp_path / "data"
+        write_cells(root / "training_data" / "fold_0", ["1", "2", "3", "H1", "H2", "H3"])
+        known = root / "training_data" / "fold_0" / "all" / "UID_1_0_1_all.bmp"
+
+        def call(people, shared=""):
+            folder = root / "validation_data" / "C-NMC_test_prelim_phase_data"
+            folder.mkdir(parents=True)
+            rng, lines = np.random.default_rng(1), ["Patient_ID,new_names,labels"]
+            for n, who in enumerate(np.repeat(people, 2), start=1):
+                image = Image.fromarray(rng.integers(0, 255, (450, 450, 3), dtype=np.uint8))
+                image = Image.open(known) if who == shared and n % 2 else image
+                image.save(folder / f"{n}.bmp", format="PNG")
+                label = "hem" if who.startswith("H") else "all"
+                lines.append(f"UID_{who}_{n}_1_{label}.bmp,{n}.bmp,{int(label == 'all')}")
+            (folder.parent / f"{folder.name}_labels.csv").write_text("\n".join(lines))
+            return cnmc.locate(root)
+
+        return call
+
+    def test_when_a_subject_shares_an_image_or_a_name_with_training_then_it_is_left_out(self, make):
+        people = ["4", "5", "6", "7", "H4", "H5", "H6", "H1"]
+        table, told = split_files.official_test(make(people, shared="7"), PROFILE)
+        assert sorted(set(table["linked_subject"])) == ["4", "5", "6", "H4", "H5", "H6"]
+        assert set(table["split"]) == {"test"}
+        assert "12 of 16 images" in told
+        assert "4 of subjects that share a name or an image" in told
+
+    def test_when_there_are_more_than_the_profile_takes_then_every_subject_stays(self, make):
+        people = ["4", "5", "6", "7", "8", "H4", "H5", "H6", "H7"]
+        table, told = split_files.official_test(make(people), PROFILE)
+        assert (len(table), set(table["linked_subject"])) == (14, set(people))
+        assert "4 more than this profile takes" in told
+
+    @pytest.mark.parametrize(("people", "why"), [([], "No prel"), (["4", "5", "H4"], "Too few")])
+    def test_when_there_is_no_test_to_speak_of_then_a_line_says_so(self, make, people, why):
+        source = make(people)
+        if not people:
+            shutil.rmtree(source.root / "validation_data")
+        table, told = split_files.official_test(source, PROFILE)
+        assert table.empty
+        assert told.startswith(why)

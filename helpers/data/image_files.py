@@ -108,6 +108,22 @@ def map_images(measure: Callable[[np.ndarray], Any], paths: Iterable[str]) -> It
     return map_files(lambda data, path: measure(decode(data, path)), paths)
 
 
+def nucleus_area(table: "pd.DataFrame") -> np.ndarray:
+    """Counts the pixels of every image that are not background, which is exactly black.
+
+    Args:
+        table: One row per image, with `path`.
+
+    Returns:
+        An integer array of shape (images,), in px.
+    """
+
+    def count(image: np.ndarray) -> int:
+        return np.count_nonzero(nucleus_mask(image))
+
+    return np.array(list(map_images(count, table["path"])))
+
+
 def add_digests(table: "pd.DataFrame", *, any_size: bool = False) -> "pd.DataFrame":
     """Adds two SHA-256 digests to each image: of its file, and of what it shows.
 

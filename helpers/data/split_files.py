@@ -19,13 +19,14 @@ import pandas as pd
 from helpers import __version__
 from helpers.data import cnmc, splits
 from helpers.data.duplicates import drop_duplicates, link_subjects
-from helpers.data.image_files import add_digests
+from helpers.data.image_files import add_digests, nucleus_area
 from helpers.runs import check_disk, key_of, make_once, new_folder, write_atomic
 from helpers.settings import Profile, work_dir
 
-VERSION = 2  # of `prepare`: raised whenever its code gives another split
+VERSION = 3  # of `prepare`: raised whenever its code gives another split
 RATIO, VALIDATION = 0.8, 0.1
-COLUMNS = [*cnmc.COLUMNS, "sha256", "pixels", "linked_subject", "split"]
+LEAST = 3  # subjects of a class that make a test
+COLUMNS = [*cnmc.COLUMNS, "sha256", "pixels", "area", "linked_subject", "split"]
 UNKNOWN = ["label", "subject", "linked_subject", "sha256", "pixels"]  # empty if nothing tells
 
 
@@ -91,7 +92,7 @@ def read_split(folder: Path | str, root: Path | str) -> pd.DataFrame:
     missing = {column: [""] for column in UNKNOWN}
     file = Path(folder) / "split.csv"
     table = pd.read_csv(file, dtype=str, keep_default_na=False, na_values=missing)
-    table = table.astype({c: "int64" for c in ("image", "cell") if c in table})
+    table = table.astype({c: "int64" for c in ("image", "cell", "area") if c in table})
     table["path"] = [str(Path(root).resolve() / path) for path in table["path"]]
     if facts["leak_free"]:
         splits.check_split(table)
@@ -147,10 +148,8 @@ def _list_classes(source: Path) -> pd.DataFrame:
     if table["file"].map(cnmc.is_published_name).any():
         files, table = len(table), cnmc.index(source)
         if len(table) < files:
-            told = "test parts, second copies or folders of others"
-            warnings.warn(
-                f"Left out: {files - len(table):,} of {files:,} images, {told}", stacklevel=3
-            )
+            left = f"{files - len(table):,} of {files:,} images"
+            warnings.warn(f"Left out, as of test parts or second copies: {left}", stacklevel=3)
         names = table["path"].map(os.path.basename)
         return table.assign(file=table["label"].str.lower() + "/" + names)
     folders = table["file"].str.partition("/")[0]
@@ -204,15 +203,13 @@ def prepare(
         ValueError: If a class has fewer than three linked subjects.
     """
     found = cnmc.index(source.root)
-    states = [(path, os.stat(path)) for path in found["path"]]  # size and time stand for content
-    files = {path: [state.st_size, state.st_mtime_ns, state.st_ctime_ns] for path, state in states}
-    description = {"step": "split", "version": VERSION, "versions": _versions()}
-    description |= {"files": key_of(files), "root": str(source.root), "images": profile.images}
-    description |= {"ratio": RATIO, "validation": VALIDATION, "seed": seed}
+    description = {"step": "split", "images": profile.images, **_describe(found, source, seed)}
+    description |= {"ratio": RATIO, "validation": VALIDATION}
 
     def make(folder: Path) -> None:
         table = drop_duplicates(link_subjects(add_digests(found)))
         table = _at_most(table, profile.images, seed)
+        table["area"] = nucleus_area(table)
         table = splits.split_by_subject(table, RATIO, VALIDATION, seed)
         write_split(table, folder, root=source.root, method="subject", ratio=RATIO, seed=seed)
 
@@ -223,6 +220,59 @@ def prepare(
             f"most {profile.images:,}, as the profile {profile.name} says; of a split's folder, all"
         )
     return table
+
+
+def official_test(source: cnmc.Source, profile: Profile, seed: int = 1) -> tuple[pd.DataFrame, str]:
+    """Returns the preliminary part of the set, whose subjects no network here has met.
+
+    Images are compared with all training images by what they show, since headers differ. What is
+    of a subject that shares an image or its name with these is left out, and so are second copies.
+
+    Args:
+        source: Where the images are, as from `cohort.find_or_draw`.
+        profile: At most as many images take part as it draws, of every subject in proportion.
+        seed: Decides which, where there are more.
+
+    Returns:
+        A table as from `prepare`, all of it in the part "test", and a line that says what it is.
+        It has no rows where there is no such part, or one of fewer than three subjects of a class.
+    """
+    parts = [place.part for place in cnmc.find_files(source.root)[0].values()]
+    if "preliminary" not in parts:
+        return pd.DataFrame(columns=COLUMNS), "No preliminary part is here, so no official test."
+    found = pd.concat([cnmc.index(source.root, part) for part in cnmc.PARTS[:2]], ignore_index=True)
+    images = profile.preliminary[-1]
+    description = {"step": "official test", "images": images, **_describe(found, source, seed)}
+
+    def make(folder: Path) -> None:
+        table = link_subjects(add_digests(found))
+        is_test = table["fold"] == "preliminary"
+        met = is_test & table["linked_subject"].isin(table.loc[~is_test, "linked_subject"])
+        rows = drop_duplicates(table[is_test & ~met])
+        told = f"{met.sum():,} of subjects that share a name or an image with the training part"
+        told += f", {(is_test & ~met).sum() - len(rows):,} second copies"
+        if len(rows) > images:
+            told += f", {len(rows) - images:,} more than this profile takes"
+        rows = _at_most(rows, images, seed).assign(split="test")
+        write_split(rows, folder, root=source.root, method="subject", ratio=0, seed=seed)
+        (folder / "left_out.txt").write_text(told)
+
+    folder = make_once(work_dir() / "splits", description, make)
+    table, told = read_split(folder, source.root), (folder / "left_out.txt").read_text()
+    people = table.groupby("label")["linked_subject"].nunique().reindex(cnmc.CLASSES, fill_value=0)
+    size = f"{len(table):,} of {parts.count('preliminary'):,} images of the preliminary part, of "
+    size += f"{people['ALL']} ALL and {people['HEM']} HEM subjects; left out: {told}"
+    if people.min() < LEAST:
+        return table[:0], f"Too few subjects for an official test: {size}."
+    return table, f"The official test: {size}."
+
+
+def _describe(found: pd.DataFrame, source: cnmc.Source, seed: int) -> dict[str, Any]:
+    """Names what determines a split, besides its sizes."""
+    states = [(path, os.stat(path)) for path in found["path"]]  # size and time stand for content
+    files = {path: [state.st_size, state.st_mtime_ns, state.st_ctime_ns] for path, state in states}
+    facts = {"version": VERSION, "versions": _versions(), "files": key_of(files)}
+    return facts | {"root": str(source.root), "seed": seed}
 
 
 def _at_most(table: pd.DataFrame, images: int, seed: int) -> pd.DataFrame:

@@ -239,11 +239,13 @@ def cost(table: pd.DataFrame, origin: str, machine: str) -> Figure:
     return fig
 
 
-def published(table: pd.DataFrame) -> Figure:
+def published(table: pd.DataFrame, origin: str) -> Figure:
     """Draws published scores, one panel per protocol, which do not compare with each other.
 
     Args:
-        table: One row per score: `protocol`, `work`, `score` (which one it is) and `value`.
+        table: One row per score: `protocol`, `work`, `score` (which one it is), `value`, and `low`
+            and `high` where it has an interval.
+        origin: Where the scores and the images came from.
 
     Returns:
         The figure.
@@ -252,7 +254,7 @@ def published(table: pd.DataFrame) -> Figure:
     ratios = [rows["work"].nunique() + 0.5 for rows in groups.values()]
     title = "Three protocols, three questions: do not rank across the panels"
     grid = {"nrows": len(groups), "height_ratios": ratios, "sharex": True, "squeeze": False}
-    origin, size = "as published, real C-NMC 2019 images", (9.5, 1.6 + 0.36 * sum(ratios))
+    size = (9.5, 1.6 + 0.36 * sum(ratios))
     fig, axes = new_figure(title, origin, size=size, **grid)
     looks = {name: style.dots(number) for number, name in enumerate(table["score"].unique())}
     for ax, (protocol, rows) in zip(axes[:, 0], groups.items(), strict=True):
