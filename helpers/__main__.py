@@ -151,10 +151,9 @@ def train(
     known, scores = report.open_run(run.folder), performance.evaluate(run.predictions)
     typer.echo(run.note)
     typer.echo(f"On its test part, {report.test_note(known)}: {performance.in_words(scores)}")
-    for line in card.of_drawn(known.images.loc[known.images["split"] == "test", "drawn"]):
-        _tell(line)
+    limits = card.limits_of(report.name_drawn(known.images.query("split == 'test'")))
     typer.echo(f"Network, history, predictions and scores: {run.folder}")
-    _tell("Not for diagnosis.")
+    _tell("\n".join((*limits, "Not for diagnosis.")))
 
 
 @app.command()

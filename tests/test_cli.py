@@ -510,7 +510,7 @@ class TestSplit:
         write_cells(cells / "C-NMC_test_final_phase_data", ("7",))
         code, _, told = run("split", cells, tmp_path / "out", "--by", "subject")
         assert code == 0
-        assert "Left out: 2 of 22 images, test parts, second copies or folders of others" in told
+        assert "Left out, as of test parts or second copies: 2 of 22 images" in told
 
     @pytest.mark.parametrize("names", ["published", "foreign"])
     def test_when_images_are_identical_then_sides_and_classes_are_counted(
@@ -692,7 +692,7 @@ class TestTrain:
         code, out, told = run("train", "proposed_cnn", tmp_path / "out", *options)
         assert code == 0
         assert re.search(r"test part, but subjects are on both sides of its split, so .*F1", out)
-        assert card.DRAWN in told
+        assert card.limits_of("synthetic stand-in cells, drawn")[0] in told
         folder = re.search(r"scores: (.+)\n", out).group(1)
         code, out, _ = run("evaluate", folder, cells)
         assert code == 0
@@ -702,7 +702,8 @@ class TestTrain:
         self, run, cells, tmp_path
     ):
         run("split", cells, tmp_path / "out", "--by", "subject")
-        for part, told in (("train/all", None), ("test/all", card.SOME_DRAWN)):
+        some = card.limits_of("synthetic stand-in cells among others")[0]
+        for part, told in (("train/all", None), ("test/all", some)):
             (tmp_path / "out" / part / cnmc.MARKER).write_text("{}")
             options = ("--profile", "smoke", "--epochs", "1")
             code, _, said = run("train", "proposed_cnn", tmp_path / "out", *options)

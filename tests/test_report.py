@@ -20,6 +20,9 @@ from helpers.commands import card, report
 from helpers.data import cnmc, duplicates, image_files, official
 from helpers.evaluation import performance
 
+(UNKNOWN,) = card.limits_of("images of unknown origin")
+(DRAWN,) = card.limits_of("synthetic stand-in cells, drawn")
+SOME_DRAWN, _ = card.limits_of("synthetic stand-in cells among others")
 PEOPLE = ("1", "2", "3", "H1", "H2", "H4")
 ALL_OF_TEST = f"4 of the 4 images of the run's test part, {report.UNSEEN}"
 PARTS = {"1": "train", "H1": "train", "2": "validation", "H2": "validation", "3": "test",
@@ -109,7 +112,7 @@ class TestFiles:
         page = (written[0] / "report.html").read_text(encoding="utf-8")
         assert ALL_OF_TEST in re.sub("&#39;", "'", page)
         limits = re.findall(r"^- (.*\.)$", text, flags=re.MULTILINE)
-        assert limits[0] == card.UNKNOWN
+        assert limits[0] == UNKNOWN
         assert all(limit in page for limit in limits)
 
     def test_when_one_class_is_there_then_the_page_does_without_curves(self, run, cells, tmp_path):
@@ -582,7 +585,7 @@ class TestOrigin:
         assert what.endswith(report.OTHERS)
         assert "Scored: C-NMC 2019, the official preliminary test set. The parts" in text
         assert "Labels are per patient" in text
-        assert card.UNKNOWN not in text
+        assert UNKNOWN not in text
 
     @staticmethod
     def labels_digest(table):
@@ -635,7 +638,7 @@ class TestOrigin:
         text = evaluate(run, noise)[2]
         assert "Scored: images of unknown origin" in text
         assert "C-NMC 2019" not in text
-        assert card.UNKNOWN in text
+        assert UNKNOWN in text
         assert "one laboratory" not in text
         assert "There is no interval over subjects; the one over cells" in text
 
@@ -647,11 +650,11 @@ class TestOrigin:
         (tmp_path / "tree" / cnmc.MARKER).write_text("{}")
         text = evaluate(run, data / below)[2]
         assert "Scored: synthetic stand-in cells, drawn." in text
-        assert card.DRAWN in text
+        assert DRAWN in text
 
     def test_when_drawn_cells_are_copied_then_the_run_knows_them(self, cells, evaluate, tmp_path):
         folder = make_run(tmp_path, known_table(cells, PARTS, drawn=True))
-        assert card.DRAWN in evaluate(folder, cells)[2]
+        assert DRAWN in evaluate(folder, cells)[2]
 
     def test_when_a_run_on_drawn_cells_judges_others_then_neither_is_taken_for_the_other(
         self, cells, evaluate, tmp_path
@@ -662,7 +665,7 @@ class TestOrigin:
         assert (scored, what[-len(report.OTHERS) :]) == (12, report.OTHERS)
         assert "Scored: images of unknown origin." in text
         assert re.search(r"\| train \| 4 \|.* 4 \|\n", text)  # all four of them drawn
-        assert card.DRAWN not in text
+        assert DRAWN not in text
 
     def test_when_drawn_cells_are_left_out_then_what_is_scored_is_not_called_drawn(
         self, cells, evaluate, tmp_path
@@ -670,15 +673,15 @@ class TestOrigin:
         table = known_table(cells, PARTS)
         folder = make_run(tmp_path, table.assign(drawn=table["split"] == "train"))
         text = evaluate(folder, cells)[2]
-        assert card.DRAWN not in text
+        assert DRAWN not in text
 
     def test_when_some_cells_are_drawn_then_it_is_said(self, cells, evaluate, tmp_path):
         table = known_table(cells, PARTS)
         folder = make_run(tmp_path, table.assign(drawn=table["label"] == "ALL"))
         text = evaluate(folder, cells)[2]
         assert "synthetic stand-in cells among others" in text
-        assert card.SOME_DRAWN in text
-        assert card.DRAWN not in text
+        assert SOME_DRAWN in text
+        assert DRAWN not in text
 
     def test_when_a_marker_lies_far_above_other_folders_then_the_cells_are_not_drawn(
         self, run, evaluate, tmp_path
@@ -788,7 +791,12 @@ class TestDoubts:
 def write(scores, table=None, **training):
     """The card of a run on three hundred cells, a third of them in each part."""
     table = judged(300) if table is None else table
-    facts = {"images": "synthetic cells", "scored_on": "its test part", "threshold": 0.5, "seed": 3}
+    facts = {
+        "images": "synthetic stand-in cells, drawn",
+        "scored_on": "its test part",
+        "threshold": 0.5,
+        "seed": 3,
+    }
     training = {"note": "vgg16, 64 px", "settings": {"model": "vgg16"}, **training}
     split = table.assign(split=["train", "validation", "test"] * 100)
     return card.write_card(scores, facts, training, split)
@@ -806,7 +814,7 @@ class TestCard:
         assert "- weights note: random\n- parameters: 1,000\n" in text
         assert "On its test part: 300 cells of 9 subjects." in text
         assert "- seed: 3\n" in text
-        assert card.DRAWN in text
+        assert DRAWN in text
         assert "$" not in text
 
     def test_when_the_split_leaks_then_the_card_says_so(self):

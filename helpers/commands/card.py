@@ -1,7 +1,7 @@
 """A model card and its page: what a network is, what it was shown, how well it does, what not.
 
 After Mitchell and others 2019, 'Model Cards for Model Reporting', doi 10.1145/3287560.3287596.
-The text is in `card.md` and `card.html`, beside this module.
+The texts are in `card.md`, `limits.csv` and `card.html`, beside this module.
 """
 
 from collections.abc import Mapping
@@ -15,14 +15,7 @@ from helpers.data import splits
 from helpers.evaluation import metrics, performance
 
 SHOWN = tuple(name for name in metrics.NAMES if name not in metrics.COUNTS)
-DRAWN = "The scored cells are drawn: nothing here says anything about real ones."
-SOME_DRAWN = "Some of the scored cells are drawn: scores of these say nothing about real ones."
-UNKNOWN = "Nothing is known here of where the scored cells are from, nor how they were labelled."
-C_NMC = [
-    "All images come from one laboratory, one stain and one camera; elsewhere anything may happen.",
-    "Labels are per patient: every cell of a patient with ALL counts as ALL, whatever it is.",
-    "Age, sex and subtype of the patients are not published, so no one can tell for whom it fails.",
-]
+LIMITS = pd.read_csv(Path(__file__).with_name("limits.csv"))
 QUOTE = "The interval over subjects is the one to quote; from few of them it is itself rough"
 TRAINING = ("note", "weights_note", "parameters", "accelerator", "seconds")  # of a run's metrics
 FEW, NEARLY_ALL = 20, 0.95
@@ -44,7 +37,7 @@ def write_card(
         The text.
     """
     row, known = scores.iloc[0], [key for key in TRAINING if key in training]
-    limits = [*doubts(scores), *_limits_of(facts["images"])]
+    limits = [*doubts(scores), *limits_of(facts["images"])]
     return _fill(
         "card.md",
         name=training["settings"]["model"],
@@ -52,7 +45,9 @@ def write_card(
         parts=_table(_count_parts(split)),
         training="\n".join(f"- {key.replace('_', ' ')}: {_number(training[key])}" for key in known),
         size=f"{row['cells']:,.0f} cells of {row['subjects']:,.0f} subjects",
-        interval=QUOTE if scores["low"].notna().any() else "There is no interval over subjects",
+        interval=QUOTE
+        if any(scores["low"] < scores["high"])
+        else "There is no interval over subjects",
         results=_table(performance.for_display(scores, SHOWN)),
         limits="\n".join(f"- {limit}" for limit in limits),
         record="\n".join(f"- {key.replace('_', ' ')}: {fact}" for key, fact in facts.items()),
@@ -60,18 +55,9 @@ def write_card(
     )
 
 
-def _limits_of(origin: str) -> list[str]:
-    """Says what is known of where the scored images are from, and so of what they can show."""
-    if origin.startswith("C-NMC 2019"):
-        return C_NMC
-    if "synthetic" not in origin:
-        return [UNKNOWN]
-    return [SOME_DRAWN, UNKNOWN] if "among others" in origin else [DRAWN]
-
-
-def of_drawn(is_drawn: pd.Series) -> list[str]:
-    """Says whether scored cells are drawn: all, or some of them."""
-    return [DRAWN if is_drawn.all() else SOME_DRAWN] if is_drawn.any() else []
+def limits_of(origin: str) -> list[str]:
+    """Says what scores of images cannot show, from what is known of where they are from."""
+    return [limit for start, limit in LIMITS.to_numpy() if origin.startswith(start)]
 
 
 def _fill(file: str, **texts: Any) -> str:

@@ -73,10 +73,8 @@ def open_run(path: str | Path) -> Trained:
     except (OSError, ValueError, KeyError, TypeError) as error:
         wrong = [f"{runs.MANIFEST}, or not all it records: {type(error).__name__}: {error}"]
     if wrong:
-        told = (
-            "A run is judged as its training left it: copy it whole (`git lfs pull`), or train it"
-        )
-        raise ValueError(f"{told}. Received: {folder} with another {wrong[0]}")
+        told = "A run is judged as its training left it: copy it whole (`git lfs pull`)"
+        raise ValueError(f"{told}, or train it. Received: {folder} with another {wrong[0]}")
     if task != "Classification":
         raise ValueError(f"Only a classification is scored. Received: the run of a {task.lower()}")
     return Trained(folder, metrics, images.assign(path=images["sha256"]))
@@ -245,31 +243,28 @@ def choose_rows(table: pd.DataFrame, run: Trained) -> tuple[pd.DataFrame, str]:
     Raises:
         ValueError: If the network was trained, or its epoch chosen, on all of them.
     """
-    near = _match(table, run)
-    learnt = run.images.loc[run.images["split"].ne("test") & ~run.images["drawn"]]
-    names = learnt["linked_subject"].str.split("+").explode().dropna()
+    near, known = _match(table, run), run.images
+    learnt = known.loc[known["split"].ne("test") & ~known["drawn"], "linked_subject"]
+    names = learnt.str.split("+").explode().dropna()
     linked = table.loc[near > NEARER["test"], "linked_subject"]
     shared = table["subject"].isin(names) | table["linked_subject"].isin(linked)
-    once = ~table["pixels"].duplicated() & table["pixels"].notna()
-    table = table.assign(near=near, shared=shared)[once]
+    table = table.assign(near=near, shared=shared).dropna(subset="pixels").drop_duplicates("pixels")
     rows = table[table["near"] == NEARER["test"]]
     if len(rows):
         test = run.images.query("split == 'test'").dropna(subset="pixels").drop_duplicates("pixels")
         people = rows["pixels"].map(test.set_index("pixels")["linked_subject"])
         rows = rows.assign(linked_subject=people.fillna(rows["linked_subject"]))
-        what, why = (
-            f"{len(rows):,} of the {len(test):,} images of the run's test part, ",
-            test_note(run),
-        )
+        what = f"{len(rows):,} of the {len(test):,} images of the run's test part,"
+        why = test_note(run)
     else:
         rows = table[table["near"].isna()]
-        what, why = f"{len(rows):,} images, none known as the run's; ", OTHERS
+        what, why = f"{len(rows):,} images, none known as the run's;", OTHERS
     if rows.empty:
         told = "A score on blank images, or those that a network was trained or chosen on, says"
         raise ValueError(f"{told} nothing. Received: {len(near):,} images, all of them such")
     if rows["shared"].any() and why in (UNSEEN, OTHERS):
         why = SHARED.format(rows["shared"].sum())
-    return rows.reset_index(drop=True), what + why
+    return rows.reset_index(drop=True), f"{what} {why}"
 
 
 def test_note(run: Trained) -> str:
@@ -292,9 +287,14 @@ def find_origin(cells: pd.DataFrame, rows: pd.DataFrame) -> str:
         cells: All images of the folder, with `drawn`.
         rows: Those that are scored.
     """
-    drawn = f"synthetic stand-in cells{', drawn' if rows['drawn'].all() else ' among others'}"
-    unproven = drawn if rows["drawn"].any() else "images of unknown origin"
-    return official.name_published(cells, len(rows)) or unproven
+    proven = official.name_published(cells, len(rows))
+    return proven or name_drawn(rows) or "images of unknown origin"
+
+
+def name_drawn(rows: pd.DataFrame) -> str:
+    """Says whether images are drawn, all or some of them; "" if none is."""
+    told = f"synthetic stand-in cells{', drawn' if rows['drawn'].all() else ' among others'}"
+    return told if rows["drawn"].any() else ""
 
 
 def _judge(run: Trained, table: pd.DataFrame) -> pd.DataFrame:
@@ -307,10 +307,8 @@ def _judge(run: Trained, table: pd.DataFrame) -> pd.DataFrame:
     try:
         network = keras.saving.load_model(run.folder / "model.keras", compile=False)
     except Exception as error:  # Keras raises many kinds
-        why = f"Keras {keras.__version__} says {type(error).__name__}: {error}"
-        raise ValueError(
-            f"The network cannot be loaded: train it again. Received: {why}"
-        ) from error
+        told = f"The network cannot be loaded: train it again. Received: Keras {keras.__version__}"
+        raise ValueError(f"{told} says {type(error).__name__}: {error}") from error
     return trainer.predict(network, table)
 
 

@@ -27,11 +27,7 @@ COLUMNS = ["path", "label", "subject", "image", "cell", "fold"]
 MARKER = "synthetic.json"  # lies in the root of a tree of drawn stand-in cells
 
 NAME_FORM = "UID_<subject>_<image>_<cell>_<all|hem>"
-# The folders of a drawn tree, its split and what is made from them, or of a copy laid out as C-NMC.
-_IN_TREE = re.compile(
-    r"(c-nmc_)?(training|validation|testing|test_\w+)_data|train|validation|test|all|hem|fold_\d+",
-    re.IGNORECASE,
-)
+_IN_TREE = re.compile(r"[\w-]+_data|train|validation|test|all|hem|fold_\d+", re.IGNORECASE)
 _NAME = re.compile(r"uid_(h?)(\d+)_(\d+)_(\d+)_(all|hem)", re.IGNORECASE)
 _FOLD = re.compile(r"fold_(\d+)", re.IGNORECASE)
 _TEST = re.compile(r"c-nmc_test_(prelim|final)_phase_data", re.IGNORECASE)
@@ -66,17 +62,16 @@ def locate(root: str | Path) -> Source:
 
 
 def is_drawn(path: str | Path) -> bool:
-    """Whether a file, or what it is a link to, lies in a tree of drawn stand-in cells."""
-    return any(map(_is_marked, {Path(path).absolute(), Path(path).resolve()}))
+    """Whether a file, or what it is a link to, lies in a tree of drawn stand-in cells.
 
-
-def _is_marked(path: Path) -> bool:
-    """Looks for the marker in the file's folder and above, as far as such a tree goes."""
-    for folder in path.parents:
-        if (folder / MARKER).is_file():
-            return True
-        if folder != path.parent and not _IN_TREE.fullmatch(folder.name):
-            break
+    Such a tree reaches from its marker as far down as its folders have names of the set's layouts.
+    """
+    for file in {Path(path).absolute(), Path(path).resolve()}:
+        for folder in file.parents:
+            if (folder / MARKER).is_file():
+                return True
+            if folder != file.parent and not _IN_TREE.fullmatch(folder.name):
+                break
     return False
 
 

@@ -65,14 +65,14 @@ def verify(root: str | Path) -> Report:
         raise FileNotFoundError(f"This folder holds no images. Received: {str(root)!r}")
     found = list(map_files(_inspect, images))
     table = pd.DataFrame(found, columns=["sha256", "problem"])
-    table = table.assign(path=list(images), group=[place.group for place in images.values()])
+    table = table.assign(path=list(images))
     groups = _compare_groups(table)
+    published = groups.loc[groups["state"] == "published", "group"].tolist()
     problems = [row for row in table[["path", "problem"]].to_numpy().tolist() if row[1]]
     for part in sorted({place.part for place in images.values()}):
         try:
             cells = index(root, part)
-            is_published = (groups["group"].eq(part) & groups["state"].eq("published")).any()
-            if part == "preliminary" and is_published and not _has_published_labels(cells):
+            if part == "preliminary" and part in published and not _has_published_labels(cells):
                 problems.append([labels[0], OTHER_LABELS])
         except (FileNotFoundError, ValueError) as error:  # a name, or the label file
             problems.append([labels[0] if labels and part == "preliminary" else root, error])
@@ -87,9 +87,8 @@ def name_published(cells: pd.DataFrame, scored: int) -> str:
         cells: All images of a part of a copy, as from `cnmc.index`, with their digests.
         scored: How many of them count, each once.
     """
-    groups = cells.groupby([place_of(path).group for path in cells["path"]])
-    found = {(name, listing_digest(group)) for name, group in groups}
-    if not found <= {(name, digest) for name, (_, digest) in PUBLISHED.items()}:
+    groups = _compare_groups(cells)
+    if groups.loc[groups["images"] > 0, "state"].ne("published").any():
         return ""
     if cells["fold"].ne("preliminary").any():
         return "C-NMC 2019"
@@ -119,9 +118,9 @@ def _inspect(data: bytes, path: str) -> tuple[str, str]:
 
 
 def _compare_groups(table: pd.DataFrame) -> pd.DataFrame:
-    rows = []
-    for group in [*PUBLISHED, *sorted(set(table["group"]) - set(PUBLISHED))]:
-        here = table[table["group"] == group]
+    rows, places = [], table["path"].map(lambda path: place_of(path).group)
+    for group in [*PUBLISHED, *sorted(set(places) - set(PUBLISHED))]:
+        here = table[places == group]
         expected, published = PUBLISHED.get(group, (0, ""))
         state = "differs" if expected else "not in the set"
         if listing_digest(here) == published:

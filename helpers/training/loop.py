@@ -33,15 +33,6 @@ OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
     "rmsprop": keras.optimizers.RMSprop,
 }
 POSITIVE = cnmc.CLASSES.index("ALL")
-OF_PROFILE = (
-    "image_size",
-    "batch_size",
-    "epochs",
-    "learning_rate",
-    "schedule",
-    "colour_jitter",
-    "turn",
-)
 
 
 @dataclass(frozen=True)
@@ -108,7 +99,8 @@ class Settings:
         settings = {key: value for key, value in told.items() if key in own}
         if name == "proposed_cnn":
             options = {"dropout": profile.dropout} | options
-        usual = {key: getattr(profile, key) for key in OF_PROFILE if told.get(key) is None}
+        shared = own & {field.name for field in fields(profile)}
+        usual = {key: getattr(profile, key) for key in shared if told.get(key) is None}
         return cls(model=name, options=options, **settings | usual)
 
     def __post_init__(self) -> None:
