@@ -51,7 +51,7 @@ def expect(
     claim, profile = claims()[name], settings.active().name
     drawn, real = claim["workshop"], claim.get("real")
     widest = max(map(abs, drawn))
-    digits = 1 if widest >= 10 else 2 if widest > 1 else 3
+    digits = 1 if widest >= 5 else 2 if widest > 1 else 3
     found = round(float(value), digits) + 0.0  # what is shown is what is judged; and no -0.0
     around = ""
     if low is not None and high is not None and math.isfinite(low + high):
