@@ -18,7 +18,7 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def activation_grid(answers: np.ndarray, layer: str, origin: str) -> Figure:
-    """Draws the channels of one layer for one image, the loudest first, silent ones crossed out.
+    """Draws the loudest channels of one layer for one image, silent ones crossed out.
 
     Args:
         answers: Shape (height, width, channels), or (channels,) for a dense layer.
@@ -26,25 +26,23 @@ def activation_grid(answers: np.ndarray, layer: str, origin: str) -> Figure:
         origin: Where the image came from.
 
     Returns:
-        The figure. A channel is silent that is constant, in a dense layer one that is at zero.
+        The figure, each channel on a scale of its own, from the lowest to the highest value over
+        it. A channel is silent that is constant, in a dense layer one that is at zero.
     """
     maps = answers if answers.ndim == 3 else answers[None, None, :]
     silent = np.ptp(maps, axis=(0, 1)) == 0 if maps.size > maps.shape[2] else maps[0, 0] <= 0
-    order = _loudest(maps, 32)
+    order = _loudest(maps, 12)
     shown = np.moveaxis(maps[..., order], -1, 0)
-    top = np.abs(shown).max() or 1.0
     height, width, count = maps.shape
-    title = f"{layer}: {len(order)} of {count} channels, {height} x {width} px; "
-    low = -top if shown.min() < 0 else 0.0
-    titles = [f"{channel} silent" if silent[channel] else f"{channel}" for channel in order]
+    title = f"{layer}: the loudest {len(order)} of {count} channels, {height} x {width} px; "
     title += f"{silent.sum()} of all silent"
-    fig, axes = image_grid(
-        shown, title, origin, columns=8, side=1.0, titles=titles, vmin=low, vmax=top
-    )
+    spans = (f"{one.min():.2g} to {one.max():.2g}" for one in shown)
+    named = zip(order, spans, strict=True)
+    titles = [f"{n} silent" if silent[n] else f"{n}: {span}" for n, span in named]
+    fig, axes = image_grid(shown, title, origin, columns=4, side=2.1, titles=titles)
     for ax, channel in zip(axes.flat, order, strict=False):
         for ends in ((0, 1), (1, 0)) if silent[channel] else ():
             ax.plot((0, 1), ends, transform=ax.transAxes, color=PALETTE[3], linewidth=1.2)
-    fig.colorbar(axes[0, 0].images[0], ax=axes, label="activation", shrink=0.9, pad=0.01)
     return fig
 
 
@@ -83,7 +81,7 @@ def silence_by_depth(zeros: pd.DataFrame, dead: pd.DataFrame, origin: str) -> Fi
 def cam_grid(
     images: np.ndarray, maps: Arrays, titles: Sequence[str], origin: str, title: str = CAM_TITLE
 ) -> Figure:
-    """Draws images over their Grad-CAM maps, one row per network.
+    """Draws images over their Grad-CAM maps with the outline of the cell, one row per network.
 
     Args:
         images: Shape (n, side, side, 3), 0 to 255; drawn brightened.
@@ -98,10 +96,12 @@ def cam_grid(
     grey = [brighten(image).mean(axis=-1) for image in images]
     fig, axes = image_grid(
         [*images, *grey * len(maps)], title, origin, columns=len(images), titles=titles,
-        rows=("image", *maps), bright=True, cmap="gray", vmin=0, vmax=255,
+        rows=("image", *maps), side=2.1, bright=True, cmap="gray", vmin=0, vmax=255,
     )  # fmt: skip
-    for ax, heat in zip(axes[1:].flat, np.concatenate(list(maps.values())), strict=True):
-        shown = ax.imshow(heat, cmap="inferno", alpha=0.6, vmin=0, vmax=1)
+    heats = np.concatenate(list(maps.values()))
+    for ax, heat, cell in zip(axes[1:].flat, heats, grey * len(maps), strict=True):
+        shown = ax.imshow(heat, cmap="inferno", alpha=0.7, vmin=0, vmax=1)
+        ax.contour(cell, [20], colors="white", linewidths=1)
     fig.colorbar(shown, ax=axes, label="share of maximum", pad=0.01)
     return fig
 
@@ -144,10 +144,10 @@ def journey(image: np.ndarray, answers: Arrays, verdict: str, origin: str) -> Fi
     columns, titles = [[brighten(image)]], ["the cell\n" + " x ".join(map(str, image.shape))]
     for name, maps in answers.items():
         colours = mpl.colormaps["viridis"](maps / (maps.max() or 1))[..., :3]
-        columns.append([255 * colours[:, :, channel] for channel in _loudest(maps, 5)])
+        columns.append([255 * colours[:, :, channel] for channel in _loudest(maps, 3)])
         size = " x ".join(map(str, maps.shape))
         titles.append(f"{name}\n{size}\n{(maps <= 0).mean():.0%} at zero")
     title = f"The journey of a cell through the network: {verdict}\n"
     title += "(each layer on a colour scale of its own, from 0 up)"
     pictures = [one for line in zip_longest(*columns) for one in line]
-    return image_grid(pictures, title, origin, columns=len(columns), titles=titles, side=1.4)[0]
+    return image_grid(pictures, title, origin, columns=len(columns), titles=titles, side=1.8)[0]
