@@ -32,16 +32,6 @@ def test_when_measured_then_the_area_counts_what_is_not_black(table):
     assert list(baselines.nucleus_area(table)) == [10_000, 40_000, 90_000, 160_000]
 
 
-def test_when_shrunk_then_every_pixel_is_the_mean_of_those_it_covers(table):
-    small = baselines.thumbnails(table, size=9)
-    assert small.shape == (4, 9, 9, 3)
-    assert (small[0, :2, :2] == 10).all()
-    assert not small[0, 2:, 2:].any()
-    assert baselines.thumbnails(table, size=1)[3, 0, 0, 0] == pytest.approx(
-        40 * (400 / 450) ** 2, abs=1
-    )
-
-
 def quick_score(table, features, model):
     scores = baselines.repeat_scores(
         {"as is": lambda seed: table}, {"rule": (features, model)}, [0]

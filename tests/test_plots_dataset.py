@@ -32,6 +32,19 @@ def test_when_subjects_are_counted_then_bars_are_their_sizes(table):
     assert mpl.colors.to_hex(fig.axes[1].patches[0].get_facecolor()) == CLASS_COLOURS["HEM"].lower()
 
 
+def test_when_there_are_many_subjects_then_every_bar_is_drawn_and_some_are_named():
+    subjects = [f"{n}" for n in range(90)]
+    table = pd.DataFrame({"subject": [*subjects, "H1"], "label": 90 * ["ALL"] + ["HEM"]})
+    ax = dataset.subject_sizes(table, ORIGIN).axes[0]
+    assert len(ax.patches) == 90
+    named = {
+        int(x): text.get_text()
+        for x, text in zip(ax.get_xticks(), ax.get_xticklabels(), strict=True)
+    }
+    assert sorted(named) == list(range(0, 90, 3))
+    assert set(named.values()) <= set(subjects)
+
+
 def test_when_a_subject_is_on_two_sides_then_its_bar_and_the_title_say_so(table):
     fig = dataset.sides({"naive": table}, ORIGIN)
     assert fig.axes[0].get_title() == "naive: 1 of 3 subjects on more than one side"

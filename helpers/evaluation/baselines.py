@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 from sklearn.base import ClassifierMixin, clone
 
-from helpers.data import image_files
 from helpers.data.image_files import nucleus_area
 from helpers.evaluation import performance
 
@@ -38,24 +37,6 @@ def free_rules(split: pd.DataFrame, area: np.ndarray | None = None) -> dict[str,
         "majority class": rest.assign(probability=sick[train].mean()),
         "area only": rest.assign(probability=rule.predict_proba(size[~train])[:, 1]),
     }
-
-
-def thumbnails(table: pd.DataFrame, size: int) -> np.ndarray:
-    """Shrinks every image, each new pixel the mean of those it covers.
-
-    Args:
-        table: One row per image, with `path`.
-        size: Side of the thumbnail in px, at least 1.
-
-    Returns:
-        A uint8 array of shape (images, size, size, 3).
-    """
-    from PIL import Image
-
-    def shrink(image: np.ndarray) -> np.ndarray:
-        return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BOX))
-
-    return np.stack(list(image_files.map_images(shrink, table["path"])))
 
 
 def judge(split: pd.DataFrame, features: np.ndarray, model: ClassifierMixin) -> pd.DataFrame:
