@@ -39,7 +39,7 @@ def activation_grid(answers: np.ndarray, layer: str, origin: str) -> Figure:
     spans = (f"{one.min():.2g} to {one.max():.2g}" for one in shown)
     named = zip(order, spans, strict=True)
     titles = [f"{n} silent" if silent[n] else f"{n}: {span}" for n, span in named]
-    fig, axes = image_grid(shown, title, origin, columns=4, side=2.1, titles=titles)
+    fig, axes = image_grid(shown, title, origin, columns=4, side=1.8, titles=titles)
     for ax, channel in zip(axes.flat, order, strict=False):
         for ends in ((0, 1), (1, 0)) if silent[channel] else ():
             ax.plot((0, 1), ends, transform=ax.transAxes, color=PALETTE[3], linewidth=1.2)
@@ -150,4 +150,4 @@ def journey(image: np.ndarray, answers: Arrays, verdict: str, origin: str) -> Fi
     title = f"The journey of a cell through the network: {verdict}\n"
     title += "(each layer on a colour scale of its own, from 0 up)"
     pictures = [one for line in zip_longest(*columns) for one in line]
-    return image_grid(pictures, title, origin, columns=len(columns), titles=titles, side=1.8)[0]
+    return image_grid(pictures, title, origin, columns=len(columns), titles=titles, side=1.6)[0]
