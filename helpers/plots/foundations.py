@@ -79,7 +79,7 @@ def descents(
     Returns:
         The figure, one panel per path, all on the same stretch of the surface.
     """
-    size = (max(3.5 * len(paths) + 0.9, 5.5), 4.2)
+    size = (max(2.8 * len(paths) + 0.9, 5.5), 3.8)
     fig, axes = new_figure(title, origin, ncols=len(paths), size=size, squeeze=False, sharey=True)
     reach = 1.15 * np.abs([path[0] - best for path in paths.values()]).max()
     sides = [np.linspace(middle - reach, middle + reach, 90) for middle in best]
