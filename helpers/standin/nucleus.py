@@ -8,7 +8,6 @@ Fourier transform.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
@@ -18,7 +17,7 @@ from scipy import ndimage
 from helpers.data.image_files import SIDE
 
 ANGLES = np.linspace(0.0, 2 * np.pi, 480, endpoint=False)
-SMALLEST, LARGEST = 17_000, 51_000  # px, the range of real nuclei
+SMALLEST, LARGEST = 9_000, 51_000  # px: the smallest published box of a cell is 69 x 79 px
 LIMIT = SIDE // 2 - 4  # px from the centre; what reaches farther is cut off
 # The rim scatters white light: height (levels of 255) and fall-off (px) in red, green and blue.
 RIM_HEIGHT = np.array([31.0, 35.0, 29.0], np.float32)
@@ -30,33 +29,11 @@ CHROMATIN_SD = np.array([6.5, 3.4, 3.35], np.float32)
 CHROMATIN_SHARED = np.array([0.94, 0.98, 0.89], np.float32)
 DEBRIS = 0.15  # probability that a nucleus carries some
 DEBRIS_COLOUR = np.array([66.0, 42.0, 52.0], np.float32)
-
-
 # Mean and standard deviation of a nucleus' area in px, as published.
 AREA = {"ALL": (36_500, 7_700), "HEM": (26_700, 8_300)}
-# What nuclei look like goes from -1, as in the usual healthy subject, to 1, as in leukaemia.
+# The form of nuclei goes from -1, as in the usual healthy subject, to 1, as in leukaemia. Waves,
+# dents, nucleoli and chromatin follow it on average; every trait varies from cell to cell.
 USUAL = {"ALL": 1.0, "HEM": -1.0}
-
-
-class Look(NamedTuple):
-    """What nuclei of some maturity tend to look like; every trait varies from cell to cell."""
-
-    lobes: float  # typical relative height of the outline's waves
-    dent: float  # probability of a dent in the outline
-    nucleoli: float  # mean number that show
-    grain: float  # typical width of a chromatin clump in px
-    strands: float  # share of the chromatin that lies in strands rather than in clumps
-
-
-def look_of(form: float) -> Look:
-    """Returns the look half way, or far on the way, from a healthy nucleus to a leukemic one."""
-    return Look(
-        lobes=0.038 * np.exp(0.45 * form),
-        dent=1 / (1 + np.exp(-1.4 * form)),
-        nucleoli=0.55 * np.exp(1.5 * form),
-        grain=8.5 * np.exp(0.19 * form),
-        strands=0.28 + 0.17 * form,
-    )
 
 
 @dataclass(frozen=True)
@@ -68,7 +45,7 @@ class Style:
     focus: float = 1.0  # fall-off of the rim relative to the usual one; above 1 is blurred
     size: float = 0.0  # in standard deviations of the class
     stretch: tuple[float, float] = (0.0, 0.0)  # shares of the diameter, right and down
-    form: float = 0.0  # how far from its class, in the direction of leukaemia; see `look_of`
+    form: float = 0.0  # how far from its class, in the direction of leukaemia
     contrast: float = 1.0  # strength of the chromatin relative to the usual one
 
 
@@ -88,14 +65,14 @@ def draw_nucleus(rng: Generator, label: str, style: Style | None = None) -> np.n
         (450, 450, 3)
     """
     style = style or Style()
-    look = look_of(np.clip(USUAL[label] + style.form, -2.2, 2.2))
+    form = np.clip(USUAL[label] + style.form, -2.2, 2.2)
     mean, spread = AREA[label]
-    body = _draw_body(rng, look, mean + spread * style.size, style.stretch)
-    debris = _draw_debris(rng, body) if rng.random() < DEBRIS else None
-    nucleus, mask, corner = _rasterise(body, debris)
-    chromatin = _chromatin(rng, nucleus, look)
+    body = _draw_body(rng, form, mean + spread * style.size, style.stretch)
+    debris = [_draw_debris(rng, body)] if rng.random() < DEBRIS else []
+    nucleus, mask, corner = _rasterise([body, *debris])
+    chromatin = _chromatin(rng, nucleus, form)
     colour = _colour(rng, chromatin, style) * _illumination(mask.shape, corner, style)
-    if debris is not None:
+    if debris:
         inside = ndimage.gaussian_filter(nucleus.astype(np.float32), 2.5)[..., None]
         pale = DEBRIS_COLOUR + 3.0 * _field(rng, nucleus.shape, 6.0)[..., None]
         colour = inside * colour + (1.0 - inside) * pale
@@ -103,12 +80,12 @@ def draw_nucleus(rng: Generator, label: str, style: Style | None = None) -> np.n
     return _place(rng, colour, mask, corner)
 
 
-def _draw_body(rng: Generator, look: Look, area: float, stretch: tuple[float, float]) -> np.ndarray:
+def _draw_body(rng: Generator, form: float, area: float, stretch: tuple) -> np.ndarray:
     """Draws the outline: an ellipse with waves, at times dented or frayed."""
     radius = _ellipse(rng)
-    waves = look.lobes * rng.lognormal(0.0, 0.35)
+    waves = 0.038 * np.exp(0.45 * form) * rng.lognormal(0.0, 0.35)  # their relative height
     radius *= 1.0 + (_wiggle(rng, waves, 3, 7) + _wiggle(rng, 0.22 * waves, 8, 30))
-    if rng.random() < look.dent:
+    if rng.random() < 1 / (1 + np.exp(-1.4 * form)):  # a dent
         radius *= 1.0 - _bump(rng, rng.uniform(0.05, 0.20), rng.uniform(0.08, 0.30))
     if rng.random() < 0.10:  # a ragged stretch, where the segmentation frayed
         radius += _bump(rng, 1.0, rng.uniform(0.15, 0.5)) * _wiggle(rng, 0.03, 14, 40)
@@ -154,13 +131,12 @@ def _draw_debris(rng: Generator, body: np.ndarray) -> np.ndarray:
     return np.vstack([spine + side, (spine - side)[::-1]])
 
 
-def _rasterise(body: np.ndarray, debris: np.ndarray | None) -> tuple[np.ndarray, ...]:
-    """Fills an outline, and its debris if any, in the smallest window that holds them.
+def _rasterise(shapes: list[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Fills an outline, and one of debris if there is any, in the smallest window that holds both.
 
     Returns the mask of the nucleus, the mask of everything (one component, no holes), and the
     window's left and top from the centre of the image.
     """
-    shapes = [body] if debris is None else [body, debris]
     points = np.vstack(shapes)
     corner = np.maximum(np.floor(points.min(axis=0)) - 2, -LIMIT).astype(int)
     end = np.minimum(np.ceil(points.max(axis=0)) + 3, LIMIT).astype(int)
@@ -178,16 +154,19 @@ def _fill(shapes: list[np.ndarray], corner: np.ndarray, end: np.ndarray) -> np.n
     return np.asarray(canvas) > 0
 
 
-def _chromatin(rng: Generator, nucleus: np.ndarray, look: Look) -> np.ndarray:
-    """Returns the chromatin field: mean 0, and standard deviation 1 before the nucleoli."""
-    grain = look.grain * rng.lognormal(0.0, 0.15)
-    strands = np.float32(np.clip(look.strands + rng.normal(0.0, 0.2), 0.0, 1.0))
+def _chromatin(rng: Generator, nucleus: np.ndarray, form: float) -> np.ndarray:
+    """Returns the chromatin field: mean 0, and standard deviation 1 before the nucleoli.
+
+    `grain` is the width of a clump in px, `strands` the share that lies in strands, not in clumps.
+    """
+    grain = 8.5 * np.exp(0.19 * form) * rng.lognormal(0.0, 0.15)
+    strands = np.float32(np.clip(0.28 + 0.17 * form + rng.normal(0.0, 0.2), 0.0, 1.0))
     clumps = np.exp(0.45 * _field(rng, nucleus.shape, grain))
     threads = np.exp(-1.2 * _field(rng, nucleus.shape, 1.4 * grain) ** 2)
     field = (1 - strands) * 2.0 * clumps + strands * 2.6 * threads
     field += 0.45 * _field(rng, nucleus.shape, 35.0) + 0.35 * _field(rng, nucleus.shape, 4.0)
     field = (field - field[nucleus].mean()) / field[nucleus].std()
-    for _ in range(rng.poisson(look.nucleoli)):
+    for _ in range(rng.poisson(0.55 * np.exp(1.5 * form))):
         _add_nucleolus(rng, field)
     return field - field[nucleus].mean()
 
