@@ -212,7 +212,7 @@ class TestBadInput:
             cnmc.index(tmp_path / "nowhere")
 
     def test_when_the_root_is_empty_then_it_says_what_was_sought(self, tmp_path):
-        with pytest.raises(FileNotFoundError, match=r"\.bmp.*training.*no images.*Received"):
+        with pytest.raises(FileNotFoundError, match=r"\.bmp.*holds no images.*Received"):
             cnmc.index(tmp_path)
 
     def test_when_foreign_images_share_a_name_then_their_names_are_the_fault(self, tmp_path):

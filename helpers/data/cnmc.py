@@ -121,7 +121,7 @@ def index(root: str | Path, part: str = "training") -> pd.DataFrame:
     wanted = {path: place for path, place in images.items() if part in (place.part, "all")}
     if not wanted:
         found = Counter(place.part for place in images.values())
-        there = ", ".join(f"{count:,} {name}" for name, count in found.items()) or "no"
+        there = ", ".join(f"{count:,} {name}" for name, count in found.items())
         raise FileNotFoundError(
             f"Expected images ({', '.join(SUFFIXES)}) of the {part} part under this folder, which "
             f"holds {there} images. Received: {str(root)!r}"
@@ -146,10 +146,6 @@ def list_images(root: str | Path) -> pd.DataFrame:
     """
     folder = existing_folder(root)
     files = [PurePath(path).relative_to(folder).as_posix() for path in _find_images(folder)]
-    if not files:
-        raise FileNotFoundError(
-            f"Expected images ({', '.join(SUFFIXES)}) under this folder. Received: {str(root)!r}"
-        )
     files.sort(key=natural_key)
     return pd.DataFrame({"path": [str(folder / file) for file in files], "file": files})
 
@@ -193,14 +189,20 @@ def find_files(root: str | Path) -> tuple[dict[str, Place], list[str]]:
 
 
 def _find_images(folder: Path) -> list[str]:
-    """Finds the images that the series reads, and says how many it does not."""
+    """Finds the images that the series reads, of which there must be some; warns of others."""
     files = list(_walk(folder, (*SUFFIXES, *UNREAD)))
     unread = [path for path in files if path.lower().endswith(UNREAD)]
     if unread:
         kinds = ", ".join(sorted({PurePath(path).suffix.lower() for path in unread}))
         told = f"{len(unread):,} files ({kinds}) under {folder}: convert images to PNG"
         warnings.warn(f"Passed over, as no format that is read here: {told}", stacklevel=1)
-    return [path for path in files if path.lower().endswith(SUFFIXES)]
+    images = [path for path in files if path.lower().endswith(SUFFIXES)]
+    if not images:
+        raise FileNotFoundError(
+            f"Expected images ({', '.join(SUFFIXES)}) under this folder, which holds no images. "
+            f"Received: {str(folder)!r}"
+        )
+    return images
 
 
 def _walk(folder: Path, endings: tuple[str, ...]) -> Iterator[str]:

@@ -117,11 +117,8 @@ def nucleus_area(table: "pd.DataFrame") -> np.ndarray:
     Returns:
         An integer array of shape (images,), in px.
     """
-
-    def count(image: np.ndarray) -> int:
-        return np.count_nonzero(nucleus_mask(image))
-
-    return np.array(list(map_images(count, table["path"])))
+    counts = map_images(lambda image: np.count_nonzero(nucleus_mask(image)), table["path"])
+    return np.array(list(counts))
 
 
 def add_digests(table: "pd.DataFrame", *, any_size: bool = False) -> "pd.DataFrame":

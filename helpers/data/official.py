@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
-from PIL import Image
 
 from helpers.data.cnmc import find_files, index, listing_digest, place_of
-from helpers.data.image_files import FINAL_SIDE, SIDE, ImageError, digest, map_files
+from helpers.data.image_files import FINAL_SIDE, SIDE, ImageError, decode, map_files
 from helpers.runs import check_disk, lock
 
 # Of the 15,114 published files: the number and the listing digest of each folder, and of them all.
@@ -61,14 +60,11 @@ def verify(root: str | Path) -> Report:
         ValueError: If two different files claim to be the same image.
     """
     images, labels = find_files(root)
-    if not images:
-        raise FileNotFoundError(f"This folder holds no images. Received: {str(root)!r}")
-    found = list(map_files(_inspect, images))
-    table = pd.DataFrame(found, columns=["sha256", "problem"])
+    table = pd.DataFrame(map_files(_inspect, images), columns=["sha256", "problem"])
     table = table.assign(path=list(images))
     groups = _compare_groups(table)
     published = groups.loc[groups["state"] == "published", "group"].tolist()
-    problems = [row for row in table[["path", "problem"]].to_numpy().tolist() if row[1]]
+    problems = table.loc[table["problem"] != "", ["path", "problem"]].to_numpy().tolist()
     for part in sorted({place.part for place in images.values()}):
         try:
             cells = index(root, part)
@@ -107,14 +103,13 @@ def _has_published_labels(cells: pd.DataFrame) -> bool:
 
 def _inspect(data: bytes, path: str) -> tuple[str, str]:
     """Returns a file's SHA-256 and what is wrong with its image, or ""."""
+    file = hashlib.sha256(data).hexdigest()
     side = FINAL_SIDE if place_of(path).part == "final" else SIDE
     try:
-        file, _ = digest(data, path)
+        high, wide, _ = decode(data, path, any_size=True).shape
     except ImageError as error:
-        return hashlib.sha256(data).hexdigest(), error.problem
-    with Image.open(path) as image:
-        wide, high = image.size
-    return file, "" if wide == side else f"wrong size, {wide} x {high} px"
+        return file, error.problem
+    return file, "" if high == wide == side else f"wrong size, {wide} x {high} px"
 
 
 def _compare_groups(table: pd.DataFrame) -> pd.DataFrame:
@@ -123,10 +118,8 @@ def _compare_groups(table: pd.DataFrame) -> pd.DataFrame:
         here = table[places == group]
         expected, published = PUBLISHED.get(group, (0, ""))
         state = "differs" if expected else "not in the set"
-        if listing_digest(here) == published:
-            state = "published"
-        elif here.empty:
-            state = "absent"
+        state = "absent" if here.empty else state
+        state = "published" if listing_digest(here) == published else state
         rows.append((group, len(here), expected, state))
     return pd.DataFrame(rows, columns=["group", "images", "expected", "state"])
 

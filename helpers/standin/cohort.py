@@ -12,7 +12,6 @@ while each single subject stays easy to recognise. Sizes are dealt evenly, to th
 the cells of each: so the area alone tells much the same on every part.
 """
 
-import csv
 import json
 import struct
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
 from scipy.stats import norm
@@ -104,7 +104,7 @@ def draw(root: str | Path, profile: settings.Profile, seed: int = 2019) -> cnmc.
                 runs.check_disk(partial, images * BYTES, f"Drawing {images:,} images")
                 cells = plan_cells(profile, seed)
                 _write_all(cells, partial)
-                facts = marker | _count(cells) | {"side": image_files.SIDE}
+                facts = marker | {"duplicates": len(cells) - len({cell.key for cell in cells})}
                 (partial / cnmc.MARKER).write_text(json.dumps(facts, indent=1) + "\n")
     except FileExistsError:
         if not _holds(root, marker):  # another process may have drawn it meanwhile
@@ -126,11 +126,6 @@ def _holds(root: Path, marker: dict) -> bool:
     return True
 
 
-def _count(cells: list[Cell]) -> dict[str, int]:
-    counts = {label: sum(cell.label == label for cell in cells) for label in cnmc.CLASSES}
-    return counts | {"duplicates": len(cells) - len({cell.key for cell in cells})}
-
-
 def _write_all(cells: list[Cell], tree: Path) -> None:
     for folder in {(tree / cell.path).parent for cell in cells}:
         folder.mkdir(parents=True)
@@ -139,11 +134,10 @@ def _write_all(cells: list[Cell], tree: Path) -> None:
     Parallel(n_jobs=workers, batch_size=CHUNK)(jobs)
     if workers > 1:  # idle workers would outlive a notebook by minutes
         get_reusable_executor().shutdown(wait=True)
-    named = [cell for cell in cells if cell.name]
-    rows = [(c.name, Path(c.path).name, cnmc.CLASSES.index(c.label)) for c in named]
+    rows = [(c.name, Path(c.path).name, cnmc.CLASSES.index(c.label)) for c in cells if c.name]
     if rows:
-        with open(tree / f"{PRELIMINARY}_labels.csv", "w", newline="") as file:
-            csv.writer(file).writerows([("Patient_ID", "new_names", "labels"), *rows])
+        labels = pd.DataFrame(rows, columns=["Patient_ID", "new_names", "labels"])
+        labels.to_csv(tree / f"{PRELIMINARY}_labels.csv", index=False, lineterminator="\r\n")
 
 
 def _write(cell: Cell, path: Path) -> None:
@@ -180,11 +174,8 @@ def _plan_part(
         )
     needed = [FEWEST * count for count in subjects]
     diseased = min(max(round(ALL_SHARE * images), needed[0]), images - needed[1])
-    totals = {"ALL": diseased, "HEM": images - diseased}
-    cells = []
-    for first, count, (label, total) in zip(after, subjects, totals.items(), strict=True):
-        cells += _plan_class(label, first, count, total, seed)
-    return cells
+    cells = _plan_class("ALL", after[0], subjects[0], diseased, seed)
+    return cells + _plan_class("HEM", after[1], subjects[1], images - diseased, seed)
 
 
 def _plan_class(label: str, first: int, count: int, total: int, seed: int) -> list[Cell]:
