@@ -80,10 +80,6 @@ class TestSplits:
         assert len(table) == 33
         assert table.groupby("split")["label"].nunique().to_dict() == dict.fromkeys(splits.PARTS, 2)
 
-    def test_when_the_real_files_are_compared_then_no_two_are_near(self):
-        table = cnmc.index(CNMC / "C-NMC_Leukemia")
-        assert len(duplicates.near_duplicates(table)) == 0
-
     def test_when_real_files_become_folders_then_none_is_lost(self, tmp_path):
         table = split_files.split_folders(
             CNMC / "C-NMC_Leukemia", tmp_path / "out", 0.8, by="subject"

@@ -125,23 +125,9 @@ class TestDuplicates:
         assert set(kept["pixels"]) == set(linked["pixels"])
         assert len(linked) - len(kept) == 2
 
-    def test_when_a_cell_is_segmented_again_then_it_is_reported_as_near(self, tmp_path):
-        rng = np.random.default_rng(0)
-        mottle = [np.kron(rng.integers(40, 99, (15, 15)), np.ones((30, 30))) for _ in range(3)]
-        y, x = np.mgrid[:450, :450] - 225
-        cells = {name: (mottle[i], 110) for i, name in enumerate("abc")} | {"d": (mottle[0], 108)}
-        for name, (grey, radius) in cells.items():
-            pixels = np.where(x**2 + y**2 < radius**2, grey, 0).astype(np.uint8)
-            Image.fromarray(np.dstack([pixels] * 3)).save(tmp_path / f"{name}.bmp")
-        table = pd.DataFrame({"path": [str(tmp_path / f"{n}.bmp") for n in "abcd"], "subject": "1"})
-        near = duplicates.near_duplicates(table)
-        assert [Path(p).stem for p in near.loc[0, ["path", "path_twin"]]] == ["a", "d"]
-        assert len(near) == 1
-
     @pytest.mark.parametrize(
         "find",
         [
-            duplicates.near_duplicates,
             duplicates.find_duplicates,
             duplicates.drop_duplicates,
             duplicates.link_subjects,

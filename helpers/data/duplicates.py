@@ -1,4 +1,4 @@
-"""Images that exist twice, images that nearly do, and the subjects they tie together.
+"""Images that exist twice, and the subjects they tie together.
 
 Two subjects that share an image are one person as far as a split is concerned: a *linked
 subject*. In C-NMC 2019 that joins 20 with 21, 51 with 75 and 78, H2 with H4, H5 and H6, and H10
@@ -11,11 +11,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from helpers.data.cnmc import natural_key
-from helpers.data.image_files import map_images
 
 DIGESTS = ("pixels", "sha256")
-HASH_SIDE = 16
-BLOCK = 1024  # images compared with all others at a time, to bound the memory
 
 
 def find_duplicates(table: pd.DataFrame) -> pd.DataFrame:
@@ -94,49 +91,3 @@ def link_subjects(table: pd.DataFrame) -> pd.DataFrame:
     joined = {c: "+".join(names[component == c]) for c in np.unique(component)}
     groups = pd.Series([joined[c] for c in component], index=names, dtype=object)
     return table.assign(linked_subject=table["subject"].map(groups))
-
-
-def near_duplicates(table: pd.DataFrame, distance: float = 0.15) -> pd.DataFrame:
-    """Reports images that look alike without being identical: a report to look at, not a rule.
-
-    Every image becomes a difference hash: the nucleus, cut out and shrunk, reduced to whether it
-    gets brighter from each pixel to the next (Krawetz, 'Kind of like that', 2013). A nucleus
-    that was segmented twice, slightly differently, keeps most of its bits.
-
-    Args:
-        table: One row per image, with `path` and `subject`.
-        distance: Largest share of differing bits that is reported, from 0 to 1.
-
-    Returns:
-        One row per pair, the most alike first, with the columns of `find_duplicates`, `distance`,
-        and `identical` where the table holds digests.
-    """
-    first, second, apart = _close_pairs(list(map_images(_difference_hash, table["path"])), distance)
-    pairs = _side_by_side(table, first, second).assign(distance=apart)
-    if not set(DIGESTS).isdisjoint(table):
-        digests = table[_digest_column(table)].to_numpy()
-        pairs["identical"] = digests[first] == digests[second]
-    return pairs.sort_values("distance", kind="stable", ignore_index=True)
-
-
-def _difference_hash(image: np.ndarray) -> np.ndarray:
-    """Returns the signs, 1 or -1, of an image's steps in brightness, across and down."""
-    from PIL import Image
-
-    grey = Image.fromarray(image).convert("L")
-    size = (HASH_SIDE + 1,) * 2
-    small = grey.resize(size, Image.Resampling.BOX, box=grey.getbbox())
-    level = np.asarray(small, dtype=np.float32)
-    steps = np.concatenate([np.diff(level[:-1]).ravel(), np.diff(level.T[:-1]).ravel()])
-    return np.where(steps > 0, np.float32(1), np.float32(-1))
-
-
-def _close_pairs(hashes: list[np.ndarray], distance: float) -> list[np.ndarray]:
-    """Returns first and second position and distance of all pairs within a distance."""
-    signs = np.array(hashes, dtype=np.float32).reshape(len(hashes), 2 * HASH_SIDE**2)
-    found = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0, np.float32))]
-    for start in range(0, len(signs), BLOCK):
-        apart = (1 - signs[start : start + BLOCK] @ signs[start:].T / signs.shape[1]) / 2
-        first, second = np.nonzero(np.triu(apart <= distance, k=1))
-        found.append((first + start, second + start, apart[first, second]))
-    return [np.concatenate(parts) for parts in zip(*found, strict=True)]

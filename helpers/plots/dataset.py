@@ -109,7 +109,7 @@ def near_distances(near: pd.DataFrame, origin: str) -> Figure:
     """Draws how alike the reported pairs are, identical pairs apart.
 
     Args:
-        near: As from `duplicates.near_duplicates`, of a table with digests.
+        near: Pairs with `distance`, `identical`, `subject` and `subject_twin`.
         origin: Where the data came from.
 
     Returns:
