@@ -164,10 +164,14 @@ def evaluate(run: Run, data: In, out: To = None, part: Part = None, threshold: C
 
     scores, what, folder = report.evaluate_run(run, data, out, part, threshold)
     typer.echo(what)
+    network, *rules = scores.index.unique("model")
+    own = scores.loc[network]
     for metric in ("accuracy", "weighted_f1", "sensitivity", "specificity", "roc_auc"):
-        typer.echo(performance.in_words(scores, metric))
+        typer.echo(performance.in_words(own, metric))
+    for rule in rules:
+        typer.echo(f"To beat, {rule}: {performance.in_words(scores.loc[rule], 'roc_auc')}")
     typer.echo(f"Report, scores, predictions and model card: {folder / 'report.html'}")
-    _tell("\n".join((*card.doubts(scores), "Not for diagnosis.")))
+    _tell("\n".join((*card.doubts(own), "Not for diagnosis.")))
 
 
 @app.command()

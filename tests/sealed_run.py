@@ -35,7 +35,8 @@ def known_table(cells, parts, **columns):
     """The images of a folder as a run keeps them, with the part of each subject."""
     table = duplicates.link_subjects(image_files.add_digests(cnmc.index(cells)))
     found = table["subject"].map(parts) if isinstance(parts, dict) else parts
-    return table.assign(split=found, drawn=False).assign(**columns)
+    area = image_files.nucleus_area(table)
+    return table.assign(split=found, drawn=False, area=area).assign(**columns)
 
 
 def make_run(root, images, model=None, task="Classification", **settings):

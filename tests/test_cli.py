@@ -558,6 +558,7 @@ class TestEvaluate:
         assert code == 0
         assert re.search(r"^accuracy 0\.\d+ \(95 % interval over subjects .*; 20 cells", out, re.M)
         assert out.startswith("20 images, none known as the run's")
+        assert "To beat, area only: ROC-AUC 0." in out
         assert "Not for diagnosis." in told
         names = {path.name for path in (tmp_path / "out").iterdir()}
         assert names == {"predictions.csv", "metrics.json", "model_card.md", "report.html"}

@@ -372,6 +372,12 @@ class TestKnown:
         known = self.train(table)[1]
         assert known["pixels"].tolist() == image_files.add_digests(table)["pixels"].tolist()
 
+    def test_when_it_is_trained_then_it_keeps_the_area_of_each_nucleus_but_of_no_copy(self, table):
+        copies = [table["path"][0], *[None] * (len(table) - 1)]
+        area = self.train(table.assign(source=copies))[1]["area"]
+        assert np.isnan(area[0])
+        assert area[1:].tolist() == image_files.nucleus_area(table).tolist()[1:]
+
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 10**20])
 def test_when_a_seed_is_none_then_it_is_named(seed):

@@ -64,7 +64,7 @@ class TestFiles:
     def test_when_predictions_are_read_again_then_they_give_the_same_scores(self, written):
         folder, scores = written
         again = performance.evaluate(pd.read_csv(folder / "predictions.csv"), 0.4)
-        np.testing.assert_allclose(again["value"], scores["value"])
+        np.testing.assert_allclose(again["value"], scores.loc["bright", "value"])
 
     @pytest.mark.parametrize("call", [report.evaluate_run, report.predict_images])
     def test_when_the_threshold_is_a_probability_that_occurs_then_calls_fit_what_is_written(
@@ -81,8 +81,36 @@ class TestFiles:
         found = json.loads((written[0] / "metrics.json").read_text())
         assert (found["scored_on"], found["threshold"]) == (ALL_OF_TEST, 0.4)
         assert found["images"] == "images of unknown origin"
-        assert found["scores"]["accuracy"]["value"] == written[1].loc["accuracy", "value"]
-        assert (found["scores"]["accuracy"]["cells"], found["training"]["note"]) == (4, "tiny")
+        for model in ("bright", "majority class", "area only"):
+            value = written[1].loc[(model, "accuracy"), "value"]
+            assert (found[model]["accuracy"]["value"], found[model]["accuracy"]["cells"]) == (
+                value,
+                4,
+            )
+        assert found["training"]["note"] == "tiny"
+
+    def test_when_the_rules_judge_then_they_learnt_from_the_training_cells_of_the_run(
+        self, tmp_path
+    ):
+        cells = write_cells(tmp_path / "cells", PEOPLE)
+        table = known_table(cells, PARTS)  # ALL is larger where the run learnt, and nowhere else
+        large = (table["label"] == "ALL") & (table["split"] == "train")
+        folder = make_run(tmp_path, table.assign(area=np.where(large, 300_000, 100_000)))
+        scores, _, out = report.evaluate_run(folder, cells, tmp_path / "out")
+        found = json.loads((out / "metrics.json").read_text())
+        assert found["majority class"]["roc_auc"]["value"] == 0.5
+        assert found["area only"]["sensitivity"]["value"] == 1  # all are of 200,000 px and more
+        assert found["area only"]["specificity"]["value"] == 0
+        assert list(scores.index.unique("model")) == ["bright", "majority class", "area only"]
+        for file in ("model_card.md", "report.html"):
+            text = (out / file).read_text(encoding="utf-8")
+            assert "What costs nothing" in text or "what costs nothing" in text
+            assert "area only" in text
+
+    def test_when_a_run_has_no_areas_then_it_is_to_be_trained_again(self, cells, tmp_path):
+        folder = make_run(tmp_path, known_table(cells, PARTS).drop(columns="area"))
+        with pytest.raises(ValueError, match=r"or train it\. Received: .*area"):
+            report.open_run(folder)
 
     def test_when_the_page_is_opened_then_it_stands_alone_and_warns(self, written):
         page = (written[0] / "report.html").read_text(encoding="utf-8")
@@ -478,7 +506,7 @@ class TestUnseen:
         scores, what, _ = report.evaluate_run(run, data, tmp_path / "out")
         assert what.startswith("2 of the 4 images")
         assert (scores["subjects"].iloc[0], scores["low"].notna().any()) == (1, False)
-        assert "no interval" in performance.in_words(scores, "accuracy")
+        assert "no interval" in performance.in_words(scores.loc["bright"], "accuracy")
 
     def test_when_the_threshold_is_no_probability_then_it_is_refused(self, run, cells, tmp_path):
         for threshold in (-0.1, 1.1, np.nan):
@@ -617,7 +645,9 @@ class TestOrigin:
         table = duplicates.link_subjects(image_files.add_digests(cnmc.index(data, "preliminary")))
         monkeypatch.setattr(official, "PUBLISHED", {"preliminary": (8, cnmc.listing_digest(table))})
         monkeypatch.setattr(official, "LABELS_DIGEST", self.labels_digest(table))
-        folder = make_run(tmp_path, table.head(3).assign(split="train", drawn=False))
+        folder = make_run(
+            tmp_path, table.iloc[[0, 1, -1]].assign(split="train", drawn=False, area=9)
+        )
         scored, _, text = evaluate(folder, data)
         assert scored == 5
         assert "Scored: C-NMC 2019, a part of the official preliminary test set." in text
@@ -629,7 +659,7 @@ class TestOrigin:
         table = duplicates.link_subjects(image_files.add_digests(cnmc.index(data, "preliminary")))
         published = {"preliminary": (8, cnmc.listing_digest(table))}
         monkeypatch.setattr(official, "PUBLISHED", published)
-        folder = make_run(tmp_path, table.assign(split="train", drawn=False))
+        folder = make_run(tmp_path, table.assign(split="train", drawn=False, area=9))
         with pytest.raises(ValueError, match="says nothing"):
             report.evaluate_run(folder, data, tmp_path / "out")
 
@@ -799,7 +829,7 @@ def write(scores, table=None, **training):
     }
     training = {"note": "vgg16, 64 px", "settings": {"model": "vgg16"}, **training}
     split = table.assign(split=["train", "validation", "test"] * 100)
-    return card.write_card(scores, facts, training, split)
+    return card.write_card(pd.concat({"vgg16": scores}, names=["model"]), facts, training, split)
 
 
 class TestCard:

@@ -14,6 +14,7 @@ import pandas as pd
 from helpers.data import splits
 from helpers.evaluation import metrics, performance
 
+BESIDE = ("accuracy", "weighted_f1", "roc_auc")
 SHOWN = tuple(name for name in metrics.NAMES if name not in metrics.COUNTS)
 LIMITS = pd.read_csv(Path(__file__).with_name("limits.csv"))
 QUOTE = "The interval over subjects is the one to quote; from few of them it is itself rough"
@@ -27,7 +28,7 @@ def write_card(
     """Writes the card of one network in Markdown.
 
     Args:
-        scores: As from `performance.evaluate`.
+        scores: As from `performance.evaluate_models`: of the network, then of what it must beat.
         facts: What the card shall record: where the scored `images` are from, what was `scored_on`
             in words, the `threshold` above which a cell was called ALL, and anything else.
         training: The metrics of the run, as `Run.metrics`.
@@ -36,6 +37,8 @@ def write_card(
     Returns:
         The text.
     """
+    beside = performance.for_display(scores, BESIDE)
+    scores = scores.loc[scores.index[0][0]]
     row, known = scores.iloc[0], [key for key in TRAINING if key in training]
     limits = [*doubts(scores), *limits_of(facts["images"])]
     return _fill(
@@ -49,6 +52,7 @@ def write_card(
         if any(scores["low"] < scores["high"])
         else "There is no interval over subjects",
         results=_table(performance.for_display(scores, SHOWN)),
+        beside=_table(beside),
         limits="\n".join(f"- {limit}" for limit in limits),
         record="\n".join(f"- {key.replace('_', ' ')}: {fact}" for key, fact in facts.items()),
         **facts,
@@ -107,22 +111,27 @@ def one_sided(called_all: int, called_hem: int) -> list[str]:
     return [f"Nearly all cells are called {label}: does the network fit these images?"]
 
 
-def write_page(name: str, text: str, judged: pd.DataFrame, facts: Mapping[str, Any]) -> str:
-    """Puts a card, its figures and the worst subjects on a page that needs no other file."""
+def write_page(text: str, models: Mapping[str, pd.DataFrame], facts: Mapping[str, Any]) -> str:
+    """Puts a card, its figures and the worst subjects on a page that needs no other file.
+
+    The first model is the network of the card, the others are what it must beat.
+    """
     from nbconvert.filters import markdown2html
 
     from helpers.plots import scores as figures
 
     origin, threshold = facts["images"], facts["threshold"]
+    name, judged = next(iter(models.items()))
     people = performance.by_subject(judged, threshold)
-    bins, one = performance.reliability(judged), {name: performance.scores(judged, threshold)}
+    one = {model: performance.scores(cells, threshold) for model, cells in models.items()}
+    bins = performance.reliability(judged)
     drawn = {
         "True class against call.": figures.confusion(one, origin),
         "Share of ALL against what was said.": figures.reliability({name: bins}, one, origin),
         "Right calls of each subject.": figures.subject_strip({name: people}, origin),
     }
     if judged["label"].nunique() == 2:
-        drawn["The dot is at the threshold."] = figures.curves({name: judged}, one, origin)
+        drawn["The dot is at the threshold."] = figures.curves(models, one, origin)
     worst = people.head(10).rename(columns={"probability": "mean probability of ALL"})
     table = worst.to_html(index=False, border=0, float_format="{:.3f}".format)
     shown = "".join(_embed(*pair) for pair in drawn.items())

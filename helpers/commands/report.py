@@ -2,7 +2,8 @@
 
 A score on images that the network was trained on says nothing. So images are matched with those of
 the run by content, never by name; only what content proves is said of a score, and of its images.
-What is written: predictions, scores, a model card, and a page with the card and its figures.
+What is written: predictions, scores, a model card, and a page with the card and its figures; beside
+the scores those of the rules that cost nothing, which learn from the run's own training cells.
 """
 
 import json
@@ -22,7 +23,7 @@ import pandas as pd
 from helpers import runs, settings
 from helpers.commands import card
 from helpers.data import cnmc, duplicates, image_files, official, splits
-from helpers.evaluation import performance
+from helpers.evaluation import baselines, performance
 
 UNSEEN = "whose subjects the network had not seen"
 LITTLE = "so the score says little about new subjects"
@@ -83,7 +84,7 @@ def open_run(path: str | Path) -> Trained:
 def _read(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     """Reads what a run says of itself, and of its images."""
     metrics = json.loads((folder / "metrics.json").read_text())
-    kinds = dict.fromkeys([*DIGESTS, *runs.TOLD], str) | {"drawn": bool}
+    kinds = dict.fromkeys([*DIGESTS, *runs.TOLD], str) | {"drawn": bool, "area": float}
     images = pd.read_csv(folder / "images.csv", usecols=list(kinds), dtype=kinds)
     if not {"model", "select_on"} <= set(metrics["settings"]):
         raise ValueError("metrics.json names no settings of a training")
@@ -105,15 +106,16 @@ def evaluate_run(
         threshold: A cell is called ALL above it.
 
     Returns:
-        The scores, as from `performance.evaluate`; what was scored, in words; and the folder, with
-        `predictions.csv`, `metrics.json`, `model_card.md` and `report.html`.
+        The scores, as from `performance.evaluate_models`, of the network and then of the rules that
+        cost nothing; what was scored, in words; and the folder, with `predictions.csv`,
+        `metrics.json`, `model_card.md` and `report.html`.
     """
     with _begin(path, data, out, threshold) as (run, folder):
         cells, files = _find_cells(data, part, run), len(cnmc.list_images(data))
         rows, what = choose_rows(cells, run)
-        part = cnmc.place_of(rows["path"].iloc[0]).part
-        judged = _judge(run, rows)
-        scores = performance.evaluate(judged, threshold)
+        part, judged = cnmc.place_of(rows["path"].iloc[0]).part, _judge(run, rows)
+        models = {run.metrics["settings"]["model"]: judged, **_judge_freely(run, rows)}
+        scores = performance.evaluate_models(models, threshold=threshold)
         facts = {
             "model_sha256": runs.file_digest(run.folder / "model.keras"),
             "images": find_origin(cells, rows),
@@ -123,11 +125,12 @@ def evaluate_run(
             "date": date.today().isoformat(),
         }
         text = card.write_card(scores, facts, run.metrics, run.images)
-        page = card.write_page(run.metrics["settings"]["model"], text, judged, facts)
-        numbers = json.loads(scores.to_json(orient="index", double_precision=15))
-        record = json.dumps(facts | {"scores": numbers, "training": run.metrics}, indent=1)
+        exact = {"orient": "index", "double_precision": 15}
+        numbers = {name: json.loads(scores.loc[name].to_json(**exact)) for name in models}
+        record = json.dumps(numbers | facts | {"training": run.metrics}, indent=1)
         _write_predictions(folder, judged, threshold)
-        texts = {"metrics.json": record, "model_card.md": text, "report.html": page}
+        texts = {"metrics.json": record, "model_card.md": text}
+        texts["report.html"] = card.write_page(text, models, facts)
         for file, body in texts.items():
             (folder / file).write_text(body, encoding="utf-8")
     return scores, what, folder.parent
@@ -310,6 +313,14 @@ def _judge(run: Trained, table: pd.DataFrame) -> pd.DataFrame:
         told = f"The network cannot be loaded: train it again. Received: Keras {keras.__version__}"
         raise ValueError(f"{told} says {type(error).__name__}: {error}") from error
     return trainer.predict(network, table)
+
+
+def _judge_freely(run: Trained, rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Lets the rules that cost nothing judge, fitted on the cells that the run learnt from."""
+    learnt = run.images[run.images["split"].eq("train") & run.images["area"].notna()]
+    area = np.concatenate([learnt["area"], image_files.nucleus_area(rows)])
+    cells = pd.concat([learnt, rows.assign(split="test")], ignore_index=True)
+    return baselines.free_rules(cells, area)
 
 
 def _write_predictions(folder: Path, judged: pd.DataFrame, threshold: float) -> pd.DataFrame:

@@ -116,8 +116,7 @@ class Settings:
         for name in ("image_size", "batch_size", "epochs", "learning_rate"):
             self._expect(name, getattr(self, name) > 0, "above 0")
         self._expect("seed", 0 <= self.seed < 2**32, "from 0 to below 2 ** 32")
-        is_share = 0 <= self.colour_jitter < 0.5
-        self._expect("colour_jitter", is_share, "a share of the brightness, 0 to below 0.5")
+        self._expect("colour_jitter", 0 <= self.colour_jitter < 0.5, "a share, 0 to below 0.5")
         network = inspect.signature(registry.MODELS[self.model].builder)
         try:
             network.bind(self.image_size, **self.options)
@@ -331,7 +330,9 @@ def mark_drawn(table: pd.DataFrame) -> pd.DataFrame:
 def save_images(folder: Path, table: pd.DataFrame, start: Path | None = None) -> None:
     """Keeps which images the run knows, by content, and those that the run it started from knew."""
     table = table if "pixels" in table else image_files.add_digests(table)
-    known = table.reindex(columns=["pixels", *runs.TOLD])
+    known = table.reindex(columns=["pixels", "source", *runs.TOLD])
+    area = table["area"] if "area" in table else image_files.nucleus_area(table)
+    known["area"] = np.where(known.pop("source").isna(), area, np.nan)  # a copy is no other cell
     known.insert(0, "sha256", runs.image_digests(table))
     if start:
         before = pd.read_csv(start / "images.csv", dtype={"subject": str, "linked_subject": str})

@@ -79,7 +79,7 @@ class Classification:
     start: Path | None = None
     report: Callable[[str], Any] | None = None
 
-    version = 2  # raise it whenever the same settings train another result
+    version = 3  # raise it whenever the same settings train another result
     loss = "sparse_categorical_crossentropy"
     metrics: ClassVar[list[str]] = ["accuracy"]
     batches = Batches
