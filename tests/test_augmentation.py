@@ -205,7 +205,7 @@ class TestPrepare:
     @pytest.fixture
     def profile(self, monkeypatch, tmp_path):
         monkeypatch.setenv("CNMC_WORK", str(tmp_path))
-        return settings.Profile("tiny", 32, (3, 3), 6, 9, 1, 0.1)
+        return settings.Profile("tiny", 32, (3, 3), 6, (3, 3, 24), 9, 1, 0.1)
 
     def test_when_prepared_then_only_the_training_part_grows(self, table, profile):
         found = augmentation.prepare(table, profile)
@@ -223,14 +223,14 @@ class TestPrepare:
         assert [p for p in first["path"] if not Path(p).is_file()] == []
 
     def test_when_the_training_part_is_large_enough_then_nothing_is_drawn(self, table, profile):
-        small = settings.Profile("tiny", 32, (3, 3), 6, 4, 1, 0.1)
+        small = settings.Profile("tiny", 32, (3, 3), 6, (3, 3, 24), 4, 1, 0.1)
         found = augmentation.prepare(table, small)
         assert len(found) == len(table)
         assert found["source"].isna().all()
 
     def test_when_there_are_copies_already_then_none_is_drawn_from_a_copy(self, table, profile):
         once = augmentation.prepare(table, profile)
-        larger = settings.Profile("larger", 32, (3, 3), 6, 30, 1, 0.1)
+        larger = settings.Profile("larger", 32, (3, 3), 6, (3, 3, 24), 30, 1, 0.1)
         pd.testing.assert_frame_equal(augmentation.prepare(once, larger), once)
 
 
