@@ -1,4 +1,4 @@
-"""Figures of notebook 06 and of the report: how good the models are, and how sure that is."""
+"""Figures of notebooks 06 and 07 and of the report: how good, how sure, and what a change did."""
 
 from collections.abc import Mapping
 
@@ -15,6 +15,12 @@ Found = Mapping[str, Mapping[str, float]]
 SUBJECTS, CELLS = PALETTE[0], PALETTE[4]
 DOTS = {"score, over subjects": {"color": SUBJECTS}}
 BOTH = {"accuracy": "accuracy", "weighted_f1": "weighted F1"}
+VERDICTS = {
+    "helps": {"color": PALETTE[2], "marker": "^"},
+    "harms": {"color": PALETTE[1], "marker": "v"},
+    "not shown": {"color": NEUTRAL, "marker": "o"},
+    "no interval": {"color": NEUTRAL, "marker": "D"},
+}
 
 
 def size_of(table: pd.DataFrame) -> str:
@@ -262,4 +268,48 @@ def published(table: pd.DataFrame, origin: str) -> Figure:
         ax.set_title(protocol, fontsize=10, loc="left")
     axes[-1, 0].set_xlabel("score")
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper", fontsize=9)
+    return fig
+
+
+def effects(comparison: pd.DataFrame, baseline: str, origin: str) -> Figure:
+    """Draws the difference in ROC-AUC that each variant made, with its interval and verdict.
+
+    Args:
+        comparison: As from `comparisons.compare_draws`, or several of them, indexed by question
+            and variant.
+        baseline: What the variants are compared with, in words.
+        origin: Where the data came from.
+
+    Returns:
+        The figure.
+    """
+    rows = comparison.dropna(subset=["difference"])
+    names = [name if isinstance(name, str) else ": ".join(name) for name in rows.index]
+    rows = rows.assign(name=names, value=rows["difference"], kind=rows["verdict"])
+    looks = {kind: VERDICTS[kind] for kind in VERDICTS if kind in set(rows["kind"])}
+    title = f"Against {baseline}: what each change did"
+    xlabel = f"difference in ROC-AUC, 95 % interval (draws of subjects: {rows['seeds'].max()})"
+    return style.differences(rows, looks, title, origin, xlabel)
+
+
+def error_parts(parts: pd.DataFrame, origin: str) -> Figure:
+    """Draws for each draw how the spread of opinions turns members' errors into the ensemble's.
+
+    Args:
+        parts: One row per draw, as from `ensembles.ambiguity`.
+        origin: Where the data came from.
+
+    Returns:
+        The figure.
+    """
+    title = "An ensemble's error is its members' error less their spread"
+    fig, ax = new_figure(title, origin, size=(8, 3.8))
+    place = parts.index.map(str)
+    ax.bar(place, parts["ensemble"], 0.5, color=PALETTE[0], label="error of the ensemble")
+    look = {"color": PALETTE[5], "hatch": "//", "edgecolor": "white", "bottom": parts["ensemble"]}
+    ax.bar(place, parts["spread"], 0.5, label="spread of the members", **look)
+    ax.plot(place, parts["members"], "k_", ms=40, mew=2, label="mean error of the members")
+    ax.set(xlabel="draw of subjects", ylabel="mean squared error (Brier)")
+    ax.set_xlim(-0.8, max(len(parts) - 0.2, 2.8))
+    ax.legend(markerscale=0.4, **BESIDE)
     return fig

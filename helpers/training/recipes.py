@@ -28,6 +28,7 @@ from helpers.training.trainer import Run
 
 Key = TypeVar("Key", bound=Hashable)
 FINE_TUNING = 0.1  # of the head's learning rate
+ALEXNET = 3e-3  # the largest rate: with two normalisations only, larger steps end in no number
 # Options of the small sister of the proposed network: one convolution per block, few filters.
 SISTER = {"filters": (8, 16, 32, 64, 96, 128), "convs_per_block": (1,) * 6, "dropout": 0.2}
 SMALL = 64  # px: up to here a network leaves most of a CPU idle, and building it takes longest
@@ -45,10 +46,9 @@ def learners(profile: Profile) -> tuple[list[str], str]:
     Returns:
         Names of `registry.MODELS`, and a sentence on those left out: "" where all are trained.
     """
-    missing = []
-    if profile.name != "paper":
-        published = [name for name, spec in registry.MODELS.items() if spec.published]
-        missing = [name for name in published if not registry.find_weights(name).pretrained]
+    is_short = profile.name != "paper"
+    published = [name for name, spec in registry.MODELS.items() if spec.published and is_short]
+    missing = [name for name in published if not registry.find_weights(name).pretrained]
     names = [name for name in registry.MODELS if name not in missing]
     reason = f"no pretrained weights here, and the {profile.name} profile is too short without"
     return names, f"Not trained: {' and '.join(missing)} ({reason})." if missing else ""
@@ -88,13 +88,12 @@ def train_stages(name: str, table: pd.DataFrame, profile: Profile, **told: Any) 
     Raises:
         ValueError: If the table or an argument cannot work.
     """
+    if name == "alexnet" and told.get("learning_rate") is None:
+        told["learning_rate"] = min(profile.learning_rate, ALEXNET)
     if name not in registry.MODELS or registry.MODELS[name].published is None:
         return [trainer.train(name, table, profile, **told)]
     if {"stage", "start_from"} & set(told):
-        raise ValueError(
-            f"The stages of {name} are decided here; for one of your own call trainer.train. "
-            f"Received: {', '.join(told)}"
-        )
+        raise ValueError(f"For a stage of your own call trainer.train. Received: {', '.join(told)}")
     optimizer, rate = profile.transfer
     told = {key: value for key, value in told.items() if value is not None}
     told = {"optimizer": optimizer, "learning_rate": rate, **told}
@@ -203,9 +202,7 @@ def train_all(
     return _train_beside(workers, jobs, train)
 
 
-def _train_beside(
-    workers: int, jobs: Mapping[Key, Mapping[str, Any]], train: Callable[..., Run]
-) -> dict[Key, Run]:
+def _train_beside(workers: int, jobs: Mapping[Key, Mapping], train: Callable) -> dict[Key, Run]:
     from joblib import Parallel, delayed
 
     calls = [delayed(_elsewhere)(train, str(work_dir()), dict(job)) for job in jobs.values()]
