@@ -18,14 +18,9 @@ app = typer.Typer(help="Commands around the notebook series.", no_args_is_help=T
 # What a user can mend: shown as one line. Anything else is a fault of ours and keeps its traceback.
 EXPECTED = (ValueError, OSError, ImportError, MemoryError, FloatingPointError)
 THEIRS = ("tensorflow", "keras", "zipfile", "kagglehub")  # libraries with errors of their own
-INSTALL = "`python -m helpers doctor` says what to install"
-FREE = "memory is full: close what else uses it, or take smaller images or batches"
-RIGHTS = "change its rights, or name another folder (CNMC_WORK for what is made)"
-TAKEN = "there is a file where a folder is expected: name another folder"
-ADVICE = {"ImportError": INSTALL, "ModuleNotFoundError": INSTALL, "PermissionError": RIGHTS}
-ADVICE |= {"FileExistsError": TAKEN, "NotADirectoryError": TAKEN}
-GONE = "it was moved meanwhile, or is a link that leads nowhere: remove the link, or mend it"
-ADVICE |= {"ResourceExhaustedError": FREE, "MemoryError": FREE, "FileNotFoundError": GONE}
+# What to do about an error whose message does not say it, by its kind.
+_ADVICE = Path(__file__).with_name("commands") / "advice.txt"
+ADVICE = dict(line.split(": ", 1) for line in _ADVICE.read_text(encoding="utf-8").splitlines())
 
 In = Annotated[Path, typer.Argument(metavar="IN", help="Folder of the images.")]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.")]
@@ -100,7 +95,7 @@ def verify(source: In) -> None:
 
 @app.command()
 def draw(target: Out, profile: Profile = None, seed: Seed = 2019) -> None:
-    """Draws the stand-in cells of a profile, both parts, in the layout of C-NMC 2019."""
+    """Draws the stand-in cells of a profile in the layout of C-NMC 2019."""
     from helpers import settings
     from helpers.data import cnmc
     from helpers.standin import cohort

@@ -462,10 +462,12 @@ class TestDraw:
         assert re.search(r"new or empty.*Received", told)
         assert len(list(cells.rglob("*.bmp"))) == 20
 
-    def test_when_the_disk_is_small_then_nothing_is_drawn(self, run, tmp_path):
-        code, _, told = run("draw", tmp_path / "out", "--images", "100000000")
+    def test_when_the_disk_is_small_then_nothing_is_drawn(self, run, tmp_path, monkeypatch):
+        usage = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+        code, _, told = run("draw", tmp_path / "out", "--profile", "smoke")
         assert code == 1
-        assert re.search(r"needs? 60845\.4 GB.*Received: .*GB free", told)
+        assert re.search(r"needs 122 MB.*Received: .* 1 MB free", told)
         assert not list(tmp_path.rglob("*.bmp"))
 
 

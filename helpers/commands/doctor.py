@@ -141,6 +141,7 @@ def _images() -> str:
 
 INSTALL = "Install the libraries: pip install -r requirements.txt"
 MOVE = f"Set CNMC_WORK to a folder of yours with a short path and {DISK_NEEDED / GB:.0f} GB free."
+FETCH = "Set CNMC_DATA to images enough for the notebooks, or: python -m helpers fetch FOLDER"
 NEEDS = "It needs AVX, on Windows also Visual C++: https://www.tensorflow.org/install/errors"
 CHECKS = {
     "Python": (_python, "Use Python 3.11, 3.12 or 3.13: TensorFlow has wheels for these."),
@@ -149,8 +150,5 @@ CHECKS = {
     "memory": (_memory, f"Close other programs: a notebook needs {MEMORY_NEEDED / GB:.0f} GB."),
     "disk": (_disk, MOVE),
     "profile": (_profile, f"Set CNMC_PROFILE to one of {', '.join(settings.PROFILES)}."),
-    "images": (
-        _images,
-        "Set CNMC_DATA to images enough for the notebooks, or: python -m helpers fetch FOLDER",
-    ),
+    "images": (_images, FETCH),
 }

@@ -115,16 +115,14 @@ def index(root: str | Path, part: str = "training") -> pd.DataFrame:
         ValueError: If a name or label cannot be understood, or two different files claim to be
             the same image.
     """
-    if part not in (*PARTS, "all"):
-        raise ValueError(f"`part` is one of {', '.join(PARTS)} or all. Received: part={part!r}")
     images, label_files = find_files(root)
     wanted = {path: place for path, place in images.items() if part in (place.part, "all")}
     if not wanted:
         found = Counter(place.part for place in images.values())
         there = ", ".join(f"{count:,} {name}" for name, count in found.items())
         raise FileNotFoundError(
-            f"Expected images ({', '.join(SUFFIXES)}) of the {part} part under this folder, which "
-            f"holds {there} images. Received: {str(root)!r}"
+            f"Expected images of the {part} part (of {', '.join(PARTS)}, all) under this folder, "
+            f"which holds {there} images. Received: part={part!r} of {str(root)!r}"
         )
     check_text(wanted)
     rows = sorted(_name_cells(wanted, label_files), key=_natural_order)
@@ -199,8 +197,7 @@ def _find_images(folder: Path) -> list[str]:
     images = [path for path in files if path.lower().endswith(SUFFIXES)]
     if not images:
         raise FileNotFoundError(
-            f"Expected images ({', '.join(SUFFIXES)}) under this folder, which holds no images. "
-            f"Received: {str(folder)!r}"
+            f"Expected images ({', '.join(SUFFIXES)}). Received: {folder}, which holds no images"
         )
     return images
 
@@ -298,9 +295,8 @@ def read_labels(label_files: list[str]) -> dict[str, Cell]:
 def _read_label_file(path: str) -> pd.DataFrame:
     """Reads a table as any spreadsheet writes it; what is none has no columns that we know."""
     data = Path(path).read_bytes()
-    text = data.decode(
-        "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", errors="replace"
-    )
+    coding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    text = data.decode(coding, errors="replace")
     lines = [line for line in map(str.strip, text.splitlines()) if line] or [""]
     separator = max(",;\t", key=lines[0].count)
     rows = csv.reader(lines, delimiter=separator, skipinitialspace=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image, UnidentifiedImageError
 
 if TYPE_CHECKING:  # workers that only read images start in a third of the time without it
     import pandas as pd
@@ -54,8 +55,6 @@ def read_image(path: str | Path) -> np.ndarray:
 
 def decode(data: bytes, path: str | Path, *, any_size: bool = False) -> np.ndarray:
     """Decodes the bytes of a file as `read_image` does, or whole in any size; `path` names it."""
-    from PIL import Image, UnidentifiedImageError
-
     if not data:
         raise ImageError("zero bytes", path)
     if data.startswith(b"version https://git-lfs"):
@@ -78,8 +77,6 @@ def decode(data: bytes, path: str | Path, *, any_size: bool = False) -> np.ndarr
 
 
 def _on_black(image: Any) -> Any:
-    from PIL import Image
-
     unused = image.format == "BMP" and image.getextrema()[-1] == (0, 0)  # a fourth byte, no alpha
     if not unused and (image.mode in ("LA", "RGBA") or "transparency" in image.info):
         image = image.convert("RGBA")

@@ -60,8 +60,7 @@ def verify(root: str | Path) -> Report:
         ValueError: If two different files claim to be the same image.
     """
     images, labels = find_files(root)
-    table = pd.DataFrame(map_files(_inspect, images), columns=["sha256", "problem"])
-    table = table.assign(path=list(images))
+    table = pd.DataFrame(map_files(_inspect, images), columns=["path", "sha256", "problem"])
     groups = _compare_groups(table)
     published = groups.loc[groups["state"] == "published", "group"].tolist()
     problems = table.loc[table["problem"] != "", ["path", "problem"]].to_numpy().tolist()
@@ -101,15 +100,15 @@ def _has_published_labels(cells: pd.DataFrame) -> bool:
     return hashlib.sha256("".join(lines).encode()).hexdigest() == LABELS_DIGEST
 
 
-def _inspect(data: bytes, path: str) -> tuple[str, str]:
-    """Returns a file's SHA-256 and what is wrong with its image, or ""."""
+def _inspect(data: bytes, path: str) -> tuple[str, str, str]:
+    """Returns a file's path, its SHA-256, and what is wrong with its image, or ""."""
     file = hashlib.sha256(data).hexdigest()
     side = FINAL_SIDE if place_of(path).part == "final" else SIDE
     try:
         high, wide, _ = decode(data, path, any_size=True).shape
     except ImageError as error:
-        return file, error.problem
-    return file, "" if high == wide == side else f"wrong size, {wide} x {high} px"
+        return path, file, error.problem
+    return path, file, "" if high == wide == side else f"wrong size, {wide} x {high} px"
 
 
 def _compare_groups(table: pd.DataFrame) -> pd.DataFrame:

@@ -31,9 +31,7 @@ from helpers.settings import processors
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 # What oneDNN may be held to that has no bfloat16: so a large chip computes as a laptop does.
 NO_BFLOAT16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI"}
-# Read by TensorFlow's graph optimizer each time that it chooses what to compute in 16 bits.
 _SWITCHES = ("TF_ENABLE_ONEDNN_OPTS", "ONEDNN_MAX_CPU_ISA", "TF_XLA_FLAGS", "NVIDIA_TF32_OVERRIDE")
-_KEEP_FLOAT32 = "TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_ALLOWLIST_REMOVE"
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,9 @@ def choose_accelerator() -> Accelerator:
     # Tensor cores for 16 bits came with capability 7.0; the policy is one that all compute fast.
     capability = min((d.get("compute_capability", (0, 0)) for d in details), default=(0, 0))
     policy, xla = precision_for(capability), capability > (0, 0)
-    onednn = not gpus and _use_onednn_bfloat16()
+    onednn = not gpus and cpu_has_bfloat16()
+    if onednn:
+        _use_onednn_bfloat16()
     cores = processors()  # that a container or the user's bounds leave, not those of the machine
     with suppress(RuntimeError):  # too late, where TensorFlow has computed already
         if cores < (os.cpu_count() or 1) and not _threads_told():
@@ -139,15 +139,12 @@ def precision_for(capability: tuple[int, int]) -> str:
     return "mixed_float16" if capability >= (7, 0) else "float32"
 
 
-def _use_onednn_bfloat16() -> bool:
-    if not cpu_has_bfloat16():
-        return False
+def _use_onednn_bfloat16() -> None:
     # Dense layers stay in float32: else the probabilities are rounded to 8 bits, which ties
     # most images, and their time is nothing beside that of the convolutions.
-    os.environ[_KEEP_FLOAT32] = "MatMul"
-    options = {"auto_mixed_precision_onednn_bfloat16": True}
-    tf.config.optimizer.set_experimental_options(options)
-    return True
+    # TensorFlow reads this each time that it chooses what to compute in 16 bits.
+    os.environ["TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_ALLOWLIST_REMOVE"] = "MatMul"
+    tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": True})
 
 
 def cpu_has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
@@ -167,7 +164,7 @@ def _mirror(names: tuple[str, ...]) -> Any:
     return tf.distribute.MirroredStrategy(list(names))
 
 
-def use_fast_kernels(model: keras.Model) -> int:
+def use_fast_kernels(model: keras.Model) -> None:
     """Lets the batch normalisations of a network compute by TensorFlow's fused operation.
 
     Only the function that a layer computes by is replaced, on the layer itself: its class, name,
@@ -178,16 +175,12 @@ def use_fast_kernels(model: keras.Model) -> int:
         model: Any Keras model on the TensorFlow backend; call before `compile`. The results are
             the same but for rounding: oneDNN adds the values of a batch one after the other in
             float32, so that variances come out with some 1e-4 of error, another for each number
-            of threads.
-
-    Returns:
-        How many layers were changed. A normalisation over another axis than the last of four, of
-        statistics shared between devices, with renormalisation, or in 16 bits stays as it is.
+            of threads. A normalisation over another axis than the last of four, of statistics
+            shared between devices, with renormalisation, or in 16 bits stays as it is.
     """
-    changed = [layer for layer in model._flatten_layers() if _is_suitable(layer)]
-    for layer in changed:
-        layer.call = partial(_normalise, layer)
-    return len(changed)
+    for layer in model._flatten_layers():
+        if _is_suitable(layer):
+            layer.call = partial(_normalise, layer)
 
 
 def _is_suitable(layer: keras.layers.Layer) -> bool:
@@ -247,28 +240,20 @@ def keep_on_one_device(optimizer: keras.optimizers.Optimizer) -> None:
     Args:
         optimizer: Any Keras optimizer on the TensorFlow backend; call before `compile`.
     """
-    optimizer._all_reduce_sum_gradients = _as_they_are
+    optimizer._all_reduce_sum_gradients = list  # the pairs of gradient and variable, as they are
 
 
-def _as_they_are(pairs: list[tuple[tf.Tensor, tf.Variable]]) -> list[tuple[tf.Tensor, tf.Variable]]:
-    return pairs
-
-
-def use_fast_steps(optimizer: keras.optimizers.Optimizer) -> bool:
+def use_fast_steps(optimizer: keras.optimizers.Optimizer) -> None:
     """Lets SGD with momentum take its steps by TensorFlow's fused operation, on one device.
 
     As above, only the function is replaced, and variables and configuration stay those of Keras.
 
     Args:
-        optimizer: Any Keras optimizer on the TensorFlow backend; call before `compile`.
-
-    Returns:
-        Whether it was changed; anything but `keras.optimizers.SGD` with momentum stays as it is.
+        optimizer: Any Keras optimizer on the TensorFlow backend; call before `compile`. Anything
+            but `keras.optimizers.SGD` with momentum stays as it is.
     """
-    is_suitable = type(optimizer) is keras.optimizers.SGD and optimizer.momentum != 0
-    if is_suitable:
+    if type(optimizer) is keras.optimizers.SGD and optimizer.momentum != 0:
         optimizer.update_step = partial(_step, optimizer)
-    return is_suitable
 
 
 def _step(
