@@ -25,9 +25,9 @@ from helpers.settings import Profile, work_dir
 
 VERSION = 3  # of `prepare`: raised whenever its code gives another split
 RATIO, VALIDATION = 0.8, 0.1
-LEAST = 3  # subjects of a class that make a test
 COLUMNS = [*cnmc.COLUMNS, "sha256", "pixels", "area", "linked_subject", "split"]
-UNKNOWN = ["label", "subject", "linked_subject", "sha256", "pixels"]  # empty if nothing tells
+# Columns in which an empty field is a missing value: nothing tells.
+EMPTY = {name: [""] for name in ("label", "subject", "linked_subject", "sha256", "pixels")}
 
 
 def write_split(
@@ -51,8 +51,8 @@ def write_split(
     if facts["leak_free"]:
         splits.check_split(table)
     facts |= {"parts": splits.describe_split(table).round(4).to_dict("index")}
-    facts |= {"versions": {"helpers": __version__, **_versions()}}
-    facts |= {"data": cnmc.listing_digest(table)}
+    versions = {"helpers": __version__, **_versions()}
+    facts |= {"versions": versions, "data": cnmc.listing_digest(table)}
     kept = table[[c for c in COLUMNS if c in table]]
     kept = kept.assign(path=[_relative(path, root) for path in table["path"]])
     lines = kept.to_csv(index=False, lineterminator="\n")
@@ -89,9 +89,8 @@ def read_split(folder: Path | str, root: Path | str) -> pd.DataFrame:
         LeakError: If a subject or an image is on two sides of a split by subject.
     """
     facts = json.loads((Path(folder) / "split.json").read_text())
-    missing = {column: [""] for column in UNKNOWN}
     file = Path(folder) / "split.csv"
-    table = pd.read_csv(file, dtype=str, keep_default_na=False, na_values=missing)
+    table = pd.read_csv(file, dtype=str, keep_default_na=False, na_values=EMPTY)
     table = table.astype({c: "int64" for c in ("image", "cell", "area") if c in table})
     table["path"] = [str(Path(root).resolve() / path) for path in table["path"]]
     if facts["leak_free"]:
@@ -204,7 +203,6 @@ def prepare(
     """
     found = cnmc.index(source.root)
     description = {"step": "split", "images": profile.images, **_describe(found, source, seed)}
-    description |= {"ratio": RATIO, "validation": VALIDATION}
 
     def make(folder: Path) -> None:
         table = drop_duplicates(link_subjects(add_digests(found)))
@@ -262,7 +260,7 @@ def official_test(source: cnmc.Source, profile: Profile, seed: int = 1) -> tuple
     people = table.groupby("label")["linked_subject"].nunique().reindex(cnmc.CLASSES, fill_value=0)
     size = f"{len(table):,} of {parts.count('preliminary'):,} images of the preliminary part, of "
     size += f"{people['ALL']} ALL and {people['HEM']} HEM subjects; left out: {told}"
-    if people.min() < LEAST:
+    if people.min() < 3:  # too few to say how far a score may be off
         return table[:0], f"Too few subjects for an official test: {size}."
     return table, f"The official test: {size}."
 

@@ -14,7 +14,6 @@ the cells of each: so the area alone tells much the same on every part.
 
 import json
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,7 +29,6 @@ from helpers.standin.nucleus import Style, draw_nucleus
 
 VERSION = 5  # raise it whenever the same seed draws other pixels: old trees are then drawn anew
 BYTES = 608_454  # of one image on disk
-CHUNK = 25  # images per task of a worker
 ALL_SHARE = 0.68  # 7,272 of the 10,661 training images of C-NMC 2019
 FEWEST = 3  # images of the smallest subject
 FEW = 12  # images a subject: where there are no more, all have some
@@ -39,10 +37,8 @@ TRAITS = 10  # of a subject, see `_style`
 HABIT = 0.3  # of a size is the subject's, as a correlation; the rest is the cell's own
 FORM = 0.3  # spread of the form between subjects; the classes are 2 apart
 PRELIMINARY = "validation_data/C-NMC_test_prelim_phase_data"
-LONGER = bytes.fromhex(  # what the headers of the published preliminary images have in addition
-    "0000ff0000ff0000ff000000000000ff42475273000000000000000054b81efc0000000000000000666666fc"
-    "0000000000000000c4f528ff00000000000000000000000004000000000000000000000000000000"
-)
+# What the headers of the published preliminary images have in addition, in hexadecimal digits.
+LONGER = bytes.fromhex(Path(__file__).with_name("longer_header.txt").read_text())
 # As in C-NMC, HEM nuclei are a little brighter than ALL ones (here in standard deviations). If both
 # were exactly alike, colour would come out worse than chance on subjects that are left out.
 LIGHT = {"ALL": -0.3, "HEM": 0.3}
@@ -131,7 +127,7 @@ def _write_all(cells: list[Cell], tree: Path) -> None:
         folder.mkdir(parents=True)
     workers = min(settings.processors(), len(cells) // 100) or 1
     jobs = [delayed(_write)(cell, tree / cell.path) for cell in cells]
-    Parallel(n_jobs=workers, batch_size=CHUNK)(jobs)
+    Parallel(n_jobs=workers, batch_size=25)(jobs)
     if workers > 1:  # idle workers would outlive a notebook by minutes
         get_reusable_executor().shutdown(wait=True)
     rows = [(c.name, Path(c.path).name, cnmc.CLASSES.index(c.label)) for c in cells if c.name]
@@ -157,16 +153,14 @@ def plan_cells(profile: settings.Profile, seed: int) -> list[Cell]:
     """
     *people, images = profile.preliminary
     cells = _plan_part(profile.subjects, profile.images, seed)
-    tests = _plan_part(people, images, seed, after=profile.subjects) if images else []
+    tests = _plan_part(tuple(people), images, seed, after=profile.subjects) if images else []
     numbers = np.random.default_rng((seed, 2_000)).permutation(len(tests)) + 1
     for cell, number in zip(tests, numbers, strict=True):
         cells.append(replace(cell, path=f"{PRELIMINARY}/{number}.bmp", name=Path(cell.path).name))
     return cells
 
 
-def _plan_part(
-    subjects: Sequence[int], images: int, seed: int, after: Sequence[int] = (0, 0)
-) -> list[Cell]:
+def _plan_part(subjects: tuple, images: int, seed: int, after: tuple = (0, 0)) -> list[Cell]:
     if min(subjects) < FOLDS or images < 4 * sum(subjects):
         raise ValueError(
             f"Stand-in cells need at least {FOLDS} subjects of each class, to have both in each of "
@@ -251,9 +245,7 @@ def _folds(sizes: np.ndarray) -> list[int]:
     return folds.tolist()
 
 
-def _plan_subject(
-    stem: str, label: str, images: int, key: tuple[int, int], style: Style
-) -> list[Cell]:
+def _plan_subject(stem: str, label: str, images: int, key: tuple, style: Style) -> list[Cell]:
     """Lists the cells of one subject, one to five to a smear field."""
     rng = np.random.default_rng((*key, 1))
     cells: list[Cell] = []

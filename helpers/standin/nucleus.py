@@ -71,7 +71,7 @@ def draw_nucleus(rng: Generator, label: str, style: Style | None = None) -> np.n
     debris = [_draw_debris(rng, body)] if rng.random() < DEBRIS else []
     nucleus, mask, corner = _rasterise([body, *debris])
     chromatin = _chromatin(rng, nucleus, form)
-    colour = _colour(rng, chromatin, style) * _illumination(mask.shape, corner, style)
+    colour = _colour(rng, chromatin, corner, style)
     if debris:
         inside = ndimage.gaussian_filter(nucleus.astype(np.float32), 2.5)[..., None]
         pale = DEBRIS_COLOUR + 3.0 * _field(rng, nucleus.shape, 6.0)[..., None]
@@ -200,20 +200,17 @@ def _add_nucleolus(rng: Generator, field: np.ndarray) -> None:
     field[window] += strength * np.exp(-(distance**3)) - 0.4 * seam
 
 
-def _colour(rng: Generator, chromatin: np.ndarray, style: Style) -> np.ndarray:
+def _colour(rng: Generator, chromatin: np.ndarray, corner: np.ndarray, style: Style) -> np.ndarray:
+    """Stains the chromatin, and lights it from one side."""
     colour = np.empty((*chromatin.shape, 3), np.float32)
     for channel, mean in enumerate(style.colour):
         shared = CHROMATIN_SHARED[channel]
         own = np.sqrt(1 - shared**2) * _field(rng, chromatin.shape, 14.0)
         sd = np.float32(style.contrast) * CHROMATIN_SD[channel]
         colour[..., channel] = np.float32(mean) + sd * (shared * chromatin + own)
-    return colour
-
-
-def _illumination(shape: tuple[int, ...], corner: np.ndarray, style: Style) -> np.ndarray:
-    y, x = np.ogrid[: shape[0], : shape[1]]
+    y, x = np.ogrid[: chromatin.shape[0], : chromatin.shape[1]]
     light = 1.0 + style.tilt[0] * (x + corner[0]) / 100 + style.tilt[1] * (y + corner[1]) / 100
-    return light.astype(np.float32)[..., None]
+    return colour * light.astype(np.float32)[..., None]
 
 
 def _add_edge(rng: Generator, colour: np.ndarray, mask: np.ndarray, style: Style) -> np.ndarray:

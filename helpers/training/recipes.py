@@ -34,7 +34,6 @@ SISTER = {"filters": (8, 16, 32, 64, 96, 128), "convs_per_block": (1,) * 6, "dro
 SMALL = 64  # px: up to here a network leaves most of a CPU idle, and building it takes longest
 LITTLE = 10_000_000  # pixels of all epochs: so few are learnt sooner than processes start
 MOST = 4  # processes; each takes about 1 GB of memory
-IDLE = 10  # s after which a process that waits for more gives its memory back
 
 
 def learners(profile: Profile) -> tuple[list[str], str]:
@@ -207,7 +206,8 @@ def _train_beside(workers: int, jobs: Mapping[Key, Mapping], train: Callable) ->
 
     calls = [delayed(_elsewhere)(train, str(work_dir()), dict(job)) for job in jobs.values()]
     # TensorFlow speaks while `train` is unpickled, and so before anything here could mute it.
-    team = Parallel(workers, "loky", initializer=mute, idle_worker_timeout=IDLE)
+    # What waits for more than 10 s gives its memory back.
+    team = Parallel(workers, "loky", initializer=mute, idle_worker_timeout=10)
     with warnings.catch_warnings():  # A process that has grown is replaced: no news, either.
         warnings.filterwarnings("ignore", "A worker stopped", UserWarning)
         return dict(zip(jobs, team(calls), strict=True))
