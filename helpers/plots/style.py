@@ -137,6 +137,7 @@ def interval_rows(ax: Axes, rows: pd.DataFrame, looks: Looks, shift: float = 0.0
         ax.scatter(some["value"], place, **{"s": 45, "zorder": 3, "label": kind} | dict(look))
     ax.set_yticks(range(len(names)), names, fontsize=9)
     ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.locator_params(axis="x", nbins=6)
 
 
 def lines(

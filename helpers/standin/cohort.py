@@ -123,8 +123,6 @@ def _holds(root: Path, marker: dict) -> bool:
 
 
 def _write_all(cells: list[Cell], tree: Path) -> None:
-    for folder in {(tree / cell.path).parent for cell in cells}:
-        folder.mkdir(parents=True)
     workers = min(settings.processors(), len(cells) // 100) or 1
     jobs = [delayed(_write)(cell, tree / cell.path) for cell in cells]
     Parallel(n_jobs=workers, batch_size=25)(jobs)
@@ -142,6 +140,7 @@ def _write(cell: Cell, path: Path) -> None:
         size, start, header = (n + len(LONGER) for n in (len(data), 54, 40))
         packed = struct.pack("<2sIHHII", b"BM", size, 0, 0, start, header)
         data = packed + data[18:54] + LONGER + data[54:]
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
 
 
