@@ -32,6 +32,12 @@ def test_when_measured_then_the_area_counts_what_is_not_black(table):
     assert list(baselines.nucleus_area(table)) == [10_000, 40_000, 90_000, 160_000]
 
 
+def test_when_some_areas_are_known_then_only_the_others_are_counted(table):
+    known = table.assign(area=[7.0, np.nan, 9.0, np.nan])
+    known.loc[[0, 2], "path"] = "a file that is not there"
+    assert list(baselines.nucleus_area(known)) == [7, 40_000, 9, 160_000]
+
+
 def quick_score(table, features, model):
     scores = baselines.repeat_scores(
         {"as is": lambda seed: table}, {"rule": (features, model)}, [0]

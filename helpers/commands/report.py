@@ -318,9 +318,8 @@ def _judge(run: Trained, table: pd.DataFrame) -> pd.DataFrame:
 def _judge_freely(run: Trained, rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Lets the rules that cost nothing judge, fitted on the cells that the run learnt from."""
     learnt = run.images[run.images["split"].eq("train") & run.images["area"].notna()]
-    area = np.concatenate([learnt["area"], image_files.nucleus_area(rows)])
     cells = pd.concat([learnt, rows.assign(split="test")], ignore_index=True)
-    return baselines.free_rules(cells, area)
+    return baselines.free_rules(cells)
 
 
 def _write_predictions(folder: Path, judged: pd.DataFrame, threshold: float) -> pd.DataFrame:

@@ -18,7 +18,7 @@ def free_rules(split: pd.DataFrame, area: np.ndarray | None = None) -> dict[str,
 
     Args:
         split: One row per original image with `path`, `label` and `split`; it needs a "train" part.
-        area: Pixels of each nucleus, row by row; by default `nucleus_area` counts them.
+        area: Pixels of each nucleus, row by row; by default as `nucleus_area` says.
 
     Returns:
         Predictions on the other parts: "majority class" gives every cell the share of ALL in the

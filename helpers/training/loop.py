@@ -331,8 +331,8 @@ def save_images(folder: Path, table: pd.DataFrame, start: Path | None = None) ->
     """Keeps which images the run knows, by content, and those that the run it started from knew."""
     table = table if "pixels" in table else image_files.add_digests(table)
     known = table.reindex(columns=["pixels", "source", *runs.TOLD])
-    area = table["area"] if "area" in table else image_files.nucleus_area(table)
-    known["area"] = np.where(known.pop("source").isna(), area, np.nan)  # a copy is no other cell
+    own = known.pop("source").isna()  # a copy is no other cell
+    known.loc[own, "area"] = image_files.nucleus_area(table[own])
     known.insert(0, "sha256", runs.image_digests(table))
     if start:
         before = pd.read_csv(start / "images.csv", dtype={"subject": str, "linked_subject": str})
