@@ -101,7 +101,7 @@ def draw(target: Out, profile: Profile = None, seed: Seed = 2019) -> None:
     from helpers.standin import cohort
 
     source = cohort.draw(target, settings.active(profile), seed)
-    typer.echo(f"{len(cnmc.index(source.root, 'all')):,} drawn cells in {source.root}")
+    typer.echo(f"{len(cnmc.list_images(source.root)):,} drawn cells in {source.root}")
 
 
 @app.command()

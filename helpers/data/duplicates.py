@@ -40,7 +40,9 @@ def find_duplicates(table: pd.DataFrame) -> pd.DataFrame:
     rows = rows[rows[key].duplicated(keep=False) & rows[key].notna()]
     pairs = rows.merge(rows, on=key, suffixes=("", "_twin")).query("row < row_twin")
     pairs = pairs.sort_values(["row", "row_twin"])
-    return _side_by_side(table, pairs["row"], pairs["row_twin"])
+    told = table[[c for c in ("path", "label", "subject", "fold") if c in table]]
+    left, right = (told.iloc[pairs[row]].reset_index(drop=True) for row in ("row", "row_twin"))
+    return pd.concat([left, right.add_suffix("_twin")], axis="columns")
 
 
 def _digest_column(table: pd.DataFrame) -> str:
@@ -48,13 +50,6 @@ def _digest_column(table: pd.DataFrame) -> str:
     if column is None:
         raise ValueError(f"Digests first: image_files.add_digests(table). Received: {list(table)}")
     return column
-
-
-def _side_by_side(table: pd.DataFrame, first: pd.Series, second: pd.Series) -> pd.DataFrame:
-    """Returns both rows of every pair, given by their positions, in one row."""
-    told = table[[c for c in ("path", "label", "subject", "fold") if c in table]]
-    left, right = (told.iloc[rows].reset_index(drop=True) for rows in (first, second))
-    return pd.concat([left, right.add_suffix("_twin")], axis="columns")
 
 
 def drop_duplicates(table: pd.DataFrame) -> pd.DataFrame:

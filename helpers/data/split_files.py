@@ -235,10 +235,10 @@ def official_test(source: cnmc.Source, profile: Profile, seed: int = 1) -> tuple
         A table as from `prepare`, all of it in the part "test", and a line that says what it is.
         It has no rows where there is no such part, or one of fewer than three subjects of a class.
     """
-    parts = [place.part for place in cnmc.find_files(source.root)[0].values()]
-    if "preliminary" not in parts:
+    found = cnmc.index(source.root, "all")
+    found, given = found[found["label"].notna()], (found["fold"] == "preliminary").sum()
+    if not given:
         return pd.DataFrame(columns=COLUMNS), "No preliminary part is here, so no official test."
-    found = pd.concat([cnmc.index(source.root, part) for part in cnmc.PARTS[:2]], ignore_index=True)
     images = profile.preliminary[-1]
     description = {"step": "official test", "images": images, **_describe(found, source, seed)}
 
@@ -258,7 +258,7 @@ def official_test(source: cnmc.Source, profile: Profile, seed: int = 1) -> tuple
     folder = make_once(work_dir() / "splits", description, make)
     table, told = read_split(folder, source.root), (folder / "left_out.txt").read_text()
     people = table.groupby("label")["linked_subject"].nunique().reindex(cnmc.CLASSES, fill_value=0)
-    size = f"{len(table):,} of {parts.count('preliminary'):,} images of the preliminary part, of "
+    size = f"{len(table):,} of {given:,} images of the preliminary part, of "
     size += f"{people['ALL']} ALL and {people['HEM']} HEM subjects; left out: {told}"
     if people.min() < 3:  # too few to say how far a score may be off
         return table[:0], f"Too few subjects for an official test: {size}."

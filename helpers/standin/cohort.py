@@ -1,6 +1,6 @@
 """Stand-in cells: a drawn tree in the layout, names and file format of C-NMC 2019.
 
-Subjects are very unequal in size, and each has a stain, an illumination, a focus and a size habit
+Subjects are unequal in size, and each has a stain, an illumination, a focus and a size habit
 of its own that differ more from subject to subject than the classes differ from each other. Two
 subjects of each class are one patient under two names and share byte-identical images, as in the
 real set. So a random split of the images leaks here exactly as it does there. The preliminary part
@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
-from joblib.externals.loky import get_reusable_executor
 from scipy.stats import norm
 
 from helpers import runs, settings
@@ -125,9 +124,8 @@ def _holds(root: Path, marker: dict) -> bool:
 def _write_all(cells: list[Cell], tree: Path) -> None:
     workers = min(settings.processors(), len(cells) // 100) or 1
     jobs = [delayed(_write)(cell, tree / cell.path) for cell in cells]
-    Parallel(n_jobs=workers, batch_size=25)(jobs)
-    if workers > 1:  # idle workers would outlive a notebook by minutes
-        get_reusable_executor().shutdown(wait=True)
+    # The seconds after which idle workers end: else they outlive a notebook by minutes.
+    Parallel(n_jobs=workers, batch_size=25, idle_worker_timeout=10)(jobs)
     rows = [(c.name, Path(c.path).name, cnmc.CLASSES.index(c.label)) for c in cells if c.name]
     if rows:
         labels = pd.DataFrame(rows, columns=["Patient_ID", "new_names", "labels"])
