@@ -112,9 +112,10 @@ def test_when_a_notebook_is_executed_unattended_then_it_has_the_figure_and_no_wi
 
 
 def test_when_a_front_end_can_be_asked_then_it_gets_a_slider():
-    client = NotebookClient(new_notebook(cells=[new_code_cell(CODE)]), kernel_name="python3")
+    notebook = new_notebook(cells=[new_code_cell(CODE)])
+    client = NotebookClient(notebook, timeout=120, kernel_name="python3")
     with client.setup_kernel():
         client.kc.allow_stdin = True  # what JupyterLab and VS Code say with every cell
-        client.execute_cell(client.nb.cells[0], 0)
-    kinds = {kind for output in client.nb.cells[0].outputs for kind in output.get("data", {})}
+        client.execute_cell(notebook.cells[0], 0)
+    kinds = {kind for output in notebook.cells[0].outputs for kind in output.get("data", {})}
     assert "application/vnd.jupyter.widget-view+json" in kinds
