@@ -52,6 +52,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def exercises(session: nox.Session) -> None:
+    """Writes the student notebooks in notebooks/exercises anew, from those above."""
+    _prepare(session)
+    _run(session, str(ROOT / "notebooks" / "exercises" / "generate.py"))
+
+
+@nox.session(venv_backend="none")
 def lab(session: nox.Session) -> None:
     """Opens the notebooks in JupyterLab."""
     _prepare(session, gpu=True)

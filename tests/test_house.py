@@ -15,6 +15,7 @@ ROOMS = (
     "evaluation", "plots", "commands",
 )  # fmt: skip
 MOST_LINES, MOST_MODULES, MOST_ENTRIES, MOST_OF_ONE = 5_000, 45, 14, 220
+MOST_OF_CHECKS = 400
 REACH = {"training.trainer": 14, "data.split_files": 6, "commands.report": 22}
 
 
@@ -40,7 +41,9 @@ def code_lines(text: str) -> int:
     return sum(1 for n, line in lines if n not in told and line.strip()[:1] not in ("", "#"))
 
 
-SOURCES = sources()
+# The checks of the exercises stand beside the house: they use it, and nothing in it uses them.
+CHECKS = {name: text for name, text in sources().items() if name.split(".")[0] == "checks"}
+SOURCES = {name: text for name, text in sources().items() if name not in CHECKS}
 LINES = {name: code_lines(text) for name, text in SOURCES.items()}
 
 
@@ -85,8 +88,16 @@ def test_when_modules_are_counted_then_they_are_few():
 
 
 def test_when_the_folder_is_opened_then_one_glance_takes_it_in():
-    entries = {p.name for p in HELPERS.iterdir()} - {"__pycache__", "README.md"}
+    entries = {p.name for p in HELPERS.iterdir()} - {"__pycache__", "README.md", "checks"}
     assert len(entries) <= MOST_ENTRIES
+
+
+def test_when_the_checks_of_exercises_are_measured_then_they_are_few():
+    assert sum(map(code_lines, CHECKS.values())) <= MOST_OF_CHECKS
+
+
+def test_when_the_house_is_read_then_nothing_in_it_needs_the_checks():
+    assert [name for name, text in SOURCES.items() if "helpers.checks" in text] == []
 
 
 @pytest.mark.parametrize("name", SOURCES)
