@@ -33,8 +33,8 @@ def check(lesson: str) -> Callable[[Callable[..., Steps]], Callable[..., Right]]
         lesson: One sentence that a right answer has shown.
 
     Returns:
-        A decorator. The check returns `lesson`, or raises `AnswerError`: with the first step that is
-        wrong, if the answer is still the stub, or with the error that the answer ended in.
+        A decorator. The check returns `lesson`, or raises `AnswerError`: with the first step
+        that is wrong, if the answer is still the stub, or with the error that it ended in.
     """
 
     def decorate(steps: Callable[..., Steps]) -> Callable[..., Right]:
