@@ -43,7 +43,8 @@ def tests(session: nox.Session) -> None:
         ["ruff", "check", "."],
         ["ruff", "format", "--check", "."],
         ["mypy"],
-        ["pytest", "tests", "helpers", *notebooks, *session.posargs],
+        # Two at a time, a file each, which keeps what its tests share in one process.
+        ["pytest", "-n2", "--dist=loadfile", "tests", "helpers", *notebooks, *session.posargs],
     ]
     # All of them are run: a line that is too long should not hide whether the tests pass.
     failed = [check for check in checks if not _passes(session, "-m", *check, **small)]
@@ -66,6 +67,13 @@ def lab(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def site(session: nox.Session) -> None:
+    """Builds the web edition; then open `site/index.html`, or copy the folder to any server."""
+    _prepare(session)
+    _run(session, str(ROOT / "docs" / "build.py"), str(ROOT / "site"))
+
+
+@nox.session(venv_backend="none")
 def bench(session: nox.Session) -> None:
     """Runs the benchmarks, all or those named: `nox -s bench -- draw`."""
     _prepare(session, gpu=True)
@@ -83,6 +91,24 @@ def lessons(session: nox.Session) -> None:
     """Repeats the workshop on three other worlds, or those named: `nox -s lessons -- 7 8 9`."""
     _prepare(session, gpu=True)
     _run(session, str(ROOT / "benchmarks" / "lessons.py"), *session.posargs)
+
+
+@nox.session(venv_backend="venv")
+def kit(session: nox.Session) -> None:
+    """Fills a folder for a class without a network: `nox -s kit -- FOLDER` (dist/kit)."""
+    _prepare(session)
+    folder = Path(session.posargs[0] if session.posargs else ROOT / "dist" / "kit").resolve()
+    _run(session, str(ROOT / "docs" / "kit.py"), str(folder), CNMC_DATA=None)
+    # By the pip of the session, as the environment may have none; for the Python of the latter.
+    pip = ["python", "-m", "pip", "--python", str(PYTHON), "download", "-q", "--only-binary=:all:"]
+    session.run(*pip, "--dest", str(folder / "wheels"), "-r", "requirements.txt")
+
+
+@nox.session(venv_backend="none")
+def address(session: nox.Session) -> None:
+    """Writes the repository's address, from pyproject.toml, wherever else it stands."""
+    _prepare(session)
+    _run(session, str(ROOT / "docs" / "address.py"), *session.posargs)
 
 
 @nox.session(venv_backend="venv")
