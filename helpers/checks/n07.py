@@ -1,0 +1,71 @@
+"""Checks of the exercises to notebook 07: what is shown, what chance shows, and what helps."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from helpers.checks import Steps, check
+
+
+@check("'not shown' tells how large an effect may still hide, and never that there is none")
+def verdict(answer: Callable) -> Steps:
+    """Asks for the word to three intervals, and for the largest effect they leave possible."""
+    for low, high, word in ((1, 8, "helps"), (-9, -2, "harms"), (-7, 4, "not shown")):
+        said, far = answer(low / 100, high / 100), max(-low, high) / 100
+        yield np.shape(said) != (2,), f"return a word and a number, not {said!r}"
+        span = f"{low / 100:+.2f} to {high / 100:+.2f}"
+        yield said[0] != word, f"an interval from {span} is {word!r}, and you say {said[0]!r}"
+        yield not np.isclose(said[1], far), f"{span} leaves room for {far}, and you say {said[1]}"
+
+
+@check("ask often enough and chance will answer; Holm takes that back")
+def chance_predicted(answer: Callable) -> Steps:
+    """Draws the p-values of 20 useless ideas, 20,000 times."""
+    said, p = answer(), np.random.default_rng(0).uniform(size=(20_000, 20)).min(axis=1)
+    yield np.shape(said) != (2,), f"return two shares, without and with Holm, not {said!r}"
+    whys = "all 20 stay silent with 0.95^20", "the smallest p-value must be below 0.05 / 20"
+    for share, level, why in zip(said, (0.05, 0.05 / 20), whys, strict=True):
+        off = 100 * (share - float((p < level).mean()))
+        yield not abs(off) <= 7, f"at the level {level} you are {off:+.0f} points off: {why}"
+
+
+@check("an ensemble errs as much as its average member, less their spread, to the last digit")
+def error_parts(answer: Callable) -> Steps:
+    """Asks for the three parts of the error of three members on four cells."""
+    opinions = np.array([[0.9, 0.8, 0.3, 0.6], [0.6, 0.4, 0.1, 0.2], [0.3, 0.9, 0.2, 0.4]])
+    truth = np.array([1.0, 1.0, 0.0, 0.0])
+    said, squares = answer(opinions.copy(), truth.copy()), (opinions - truth) ** 2
+    yield np.shape(said) != (3,), f"return ensemble, members and spread, not {said!r}"
+    parts = (
+        ((opinions.mean(axis=0) - truth) ** 2).mean(),
+        squares.mean(),
+        opinions.var(axis=0).mean(),
+    )
+    best = squares.mean(axis=1).min()
+    yield np.isclose(said[1], best), "that is the best member, which nobody knows beforehand"
+    yield np.isclose(said[0], parts[1]), "average the opinions first, and then look how they err"
+    yield not np.allclose(said, parts), f"they are {np.round(parts, 4)}, not {np.round(said, 4)}"
+
+
+@check("dye multiplies density, so light becomes a power: glass stays white, dark grows darker")
+def restain(answer: Callable) -> Steps:
+    """Asks for three grey levels with more dye, with less, and with as much."""
+    levels = np.array([[[255.0, 128.0, 40.0]]])
+    for dye in (1.0, 1.5, 0.5):
+        said, true = np.asarray(answer(levels.copy(), dye), float), 255 * (levels / 255) ** dye
+        yield abs(said[..., 0] - 255).max() > 1, f"glass is 255 with any dye, not {said[..., 0]}"
+        told = f"with {dye} times the dye {levels.ravel()} become {true.round().ravel()}"
+        yield np.abs(said - true).max() > 1, f"{told}, and not {said.round().ravel()}"
+
+
+@check("what was turned is turned back before it is averaged, in the opposite order")
+def mean_map(answer: Callable) -> Steps:
+    """Asks for the mean map of a network that sees brightness, and of one that says 'below'."""
+    image, seen = np.random.default_rng(0).uniform(size=(6, 6, 3)), dict[bytes, np.ndarray]()
+    found = answer(lambda x: seen.setdefault(x.tobytes(), x.mean(axis=-1)), image.copy())
+    yield len(seen) != 8, f"the network was asked about {len(seen)} different views, not 8"
+    yield np.shape(found) != (6, 6), f"return one map of 6 x 6 places, not {np.shape(found)}"
+    back = np.allclose(found, image.mean(axis=-1))
+    yield not back, "a map of brightness must come back as it was: undo the turn, then the mirror"
+    level = np.allclose(answer(lambda view: np.mgrid[:6, :6][0], image.copy()), 2.5)
+    yield not level, "who always says 'below' must come out even: take the mean of all eight"
