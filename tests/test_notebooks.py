@@ -43,8 +43,8 @@ def _text(notebook, name):
         except SyntaxError as error:
             yield f"a solution does not compile: {error}"
     links = re.findall(r"\]\(([^)#]+\.ipynb)", prose[-1] if prose else "")
-    following = f"{int(name[:2]) + 1:02}_"
-    if following != "08_" and not any(link.startswith(following) for link in links):
+    following = next((path.name for path in NOTEBOOKS if path.name > name), None)
+    if following and following not in links:
         yield f"the last text does not link to notebook {following}"
 
 
@@ -116,7 +116,12 @@ def good():
 
 
 def test_when_nothing_is_wrong_then_nothing_is_found(good):
-    assert problems(good, "00_good.ipynb") == []
+    assert problems(good, "00b_good.ipynb") == []
+
+
+def test_when_the_next_notebook_is_passed_over_then_it_is_found(good):
+    (found,) = problems(good, "00_good.ipynb")
+    assert found.endswith("does not link to notebook 00b_convolution.ipynb")
 
 
 def _plant(good, output):
@@ -144,7 +149,7 @@ FAULTS = {
 @pytest.mark.parametrize("said", FAULTS)
 def test_when_a_fault_is_planted_then_it_is_found(good, said):
     FAULTS[said](good)
-    found = problems(good, "00_good.ipynb")
+    found = problems(good, "00b_good.ipynb")
     assert len(found) == 1
     assert said in found[0]
 

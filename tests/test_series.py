@@ -218,10 +218,11 @@ def test_when_a_notebook_leaves_a_process_behind_then_it_does_not_hold_our_strea
 
 def test_when_some_are_asked_for_then_only_these_are_listed(tmp_path):
     for name in ("01_b.ipynb", "00_a.ipynb", "02_c.ipynb", "notes.ipynb", "02_c-Copy1.ipynb",
-                 "01_b (1).ipynb", "00_a copy.ipynb"):  # fmt: skip
+                 "01_b (1).ipynb", "00_a copy.ipynb", "00b_d.ipynb", "00B_d.ipynb"):  # fmt: skip
         (tmp_path / name).touch()
-    assert [p.stem for p in series.find_notebooks(tmp_path)] == ["00_a", "01_b", "02_c"]
-    assert [p.stem for p in series.find_notebooks(tmp_path, ["02", "00"])] == ["00_a", "02_c"]
+    assert [p.stem for p in series.find_notebooks(tmp_path)] == ["00_a", "00b_d", "01_b", "02_c"]
+    for only, found in ((["02", "00_"], ["00_a", "02_c"]), (["00"], ["00_a", "00b_d"])):
+        assert [p.stem for p in series.find_notebooks(tmp_path, only)] == found
 
 
 def test_when_a_notebook_is_unknown_then_the_error_names_those_there_are(tmp_path):

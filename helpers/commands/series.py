@@ -84,7 +84,7 @@ def find_notebooks(folder: Path, only: Sequence[str] = ()) -> list[Path]:
     Raises:
         ValueError: If one of the beginnings in `only` fits no notebook.
     """
-    paths = [p for p in sorted(folder.glob("*.ipynb")) if re.fullmatch(r"\d\d_\w+", p.stem)]
+    paths = [p for p in sorted(folder.glob("*.ipynb")) if re.fullmatch(r"\d\d[a-z]?_\w+", p.stem)]
     unknown = [start for start in only if not any(p.name.startswith(start) for p in paths)]
     if unknown or not paths:
         names = ", ".join(path.stem for path in paths) or "none"

@@ -1,4 +1,4 @@
-"""Figures of the building blocks of a network, and of how it learns (notebook 00).
+"""Figures of the building blocks of a network, and of how it learns (notebooks 00, 00b).
 
 `explore` has a slider for a reader at a live front end, and all panels at once for everybody else,
 so a notebook that was executed with nobody watching is complete, and shows no dead controls.
