@@ -44,6 +44,7 @@ default_role = "code"  # our docstrings are plain text with `code` in single bac
 html_theme = "furo"
 html_title = project
 html_static_path = ["static", f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSerif.ttf"]
+templates_path = ["templates"]
 html_css_files = ["site.css"]
 html_math_renderer = "mathml"
 html_copy_source = False
