@@ -1,9 +1,7 @@
 """Figures of what the layers of a network see, and where it looks (notebooks 05, 06)."""
 
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -31,7 +29,7 @@ def activation_grid(answers: np.ndarray, layer: str, origin: str) -> Figure:
     """
     maps = answers if answers.ndim == 3 else answers[None, None, :]
     silent = np.ptp(maps, axis=(0, 1)) == 0 if maps.size > maps.shape[2] else maps[0, 0] <= 0
-    order = _loudest(maps, 12)
+    order = loudest(maps)
     shown = np.moveaxis(maps[..., order], -1, 0)
     height, width, count = maps.shape
     title = f"{layer}: the loudest {len(order)} of {count} channels, {height} x {width} px; "
@@ -39,15 +37,15 @@ def activation_grid(answers: np.ndarray, layer: str, origin: str) -> Figure:
     spans = (f"{one.min():.2g} to {one.max():.2g}" for one in shown)
     named = zip(order, spans, strict=True)
     titles = [f"{n} silent" if silent[n] else f"{n}: {span}" for n, span in named]
-    fig, axes = image_grid(shown, title, origin, columns=4, side=1.8, titles=titles)
+    fig, axes = image_grid(shown, title, origin, columns=4, side=2.3, titles=titles)
     for ax, channel in zip(axes.flat, order, strict=False):
         for ends in ((0, 1), (1, 0)) if silent[channel] else ():
             ax.plot((0, 1), ends, transform=ax.transAxes, color=PALETTE[3], linewidth=1.2)
     return fig
 
 
-def _loudest(maps: np.ndarray, most: int) -> np.ndarray:
-    """The channels with the highest activations, from the highest down."""
+def loudest(maps: np.ndarray, most: int = 8) -> np.ndarray:
+    """Returns the channels with the highest activations, from the highest down."""
     return np.argsort(-maps.max(axis=(0, 1)), kind="stable")[:most]
 
 
@@ -130,7 +128,7 @@ def attention_bars(shares: pd.DataFrame, origin: str) -> Figure:
 
 
 def journey(image: np.ndarray, answers: Arrays, verdict: str, origin: str) -> Figure:
-    """Draws one cell's way through a network: the loudest channels of each stop, side by side.
+    """Draws one cell's way through a network: the loudest channel of each stop, row by row.
 
     Args:
         image: Shape (side, side, 3), 0 to 255.
@@ -139,15 +137,12 @@ def journey(image: np.ndarray, answers: Arrays, verdict: str, origin: str) -> Fi
         origin: Where the image came from.
 
     Returns:
-        The poster.
+        The poster, each channel on a scale of its own, from 0 up.
     """
-    columns, titles = [[brighten(image)]], ["the cell\n" + " x ".join(map(str, image.shape))]
+    pictures, titles = [brighten(image)], ["the cell\n" + " x ".join(map(str, image.shape))]
     for name, maps in answers.items():
-        colours = mpl.colormaps["viridis"](maps / (maps.max() or 1))[..., :3]
-        columns.append([255 * colours[:, :, channel] for channel in _loudest(maps, 3)])
+        pictures.append(maps[..., loudest(maps, 1)[0]])
         size = " x ".join(map(str, maps.shape))
-        titles.append(f"{name}\n{size}\n{(maps <= 0).mean():.0%} at zero")
-    title = f"The journey of a cell through the network: {verdict}\n"
-    title += "(each layer on a colour scale of its own, from 0 up)"
-    pictures = [one for line in zip_longest(*columns) for one in line]
-    return image_grid(pictures, title, origin, columns=len(columns), titles=titles, side=1.6)[0]
+        titles.append(f"{name}: {size}\n{(maps <= 0).mean():.0%} at zero")
+    title = f"The journey of a cell through the network: {verdict}"
+    return image_grid(pictures, title, origin, columns=4, titles=titles, side=2.3, vmin=0)[0]
