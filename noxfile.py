@@ -1,4 +1,4 @@
-"""The commands of the project: `nox -s series` and `nox -s tests`; also lab, site, bench, lessons, lock.
+"""The commands of the project: `nox -s series`, `nox -s tests`, and others: `nox -l` lists them.
 
 All of them share one environment, `.nox/series`, made from the lock in requirements.txt. It is
 made on first use, and again only when the lock or pyproject.toml changes.
