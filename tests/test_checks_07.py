@@ -100,7 +100,8 @@ MISTAKES = {
     "word only": (n07.verdict, word, "a word and a number"),
     "one in twenty": (n07.chance_predicted, lambda: (0.05, 0.05), "-59 points off: all 20"),
     "certain": (n07.chance_predicted, lambda: (20 * 0.05, 0.05), r"\+36 points off"),
-    "Holm takes all": (n07.chance_predicted, lambda: (0.64, 0.64), "0.05 / 20"),
+    "Holm changes nothing": (n07.chance_predicted, lambda: (0.64, 0.64), "0.05 / 20"),
+    "Holm takes all": (n07.chance_predicted, lambda: (0.64, 0.0), "0.0025 you are -5 points"),
     "best member": (n07.error_parts, parts(member=np.min), "that is the best member"),
     "mean of errors twice": (n07.error_parts, error_of_each, "average the opinions first"),
     "majority": (

@@ -1,14 +1,12 @@
 """Checks of the exercises to notebook 05: zeros, a map by hand, and whether to believe it."""
 
-from collections.abc import Callable
-
 import numpy as np
 
-from helpers.checks import Steps, check
+from helpers.checks import Answer, Steps, check
 
 
 @check("zeros are counted over values, the dead over all cells: a channel that spoke once is alive")
-def zeros_and_dead(answer: Callable) -> Steps:
+def zeros_and_dead(answer: Answer) -> Steps:
     """Asks about three made-up layers; one has a dead channel, and one that speaks once."""
     noise = np.random.default_rng(0).normal([0.5, 0.0, -0.4], size=(8, 5, 5, 4, 3))
     layers = np.maximum(noise, 0).T  # layers, cells, height, width, channels
@@ -22,7 +20,7 @@ def zeros_and_dead(answer: Callable) -> Steps:
 
 
 @check("about half is at zero before anything was learned, and the black comes on top of that")
-def zeros_predicted(answer: Callable) -> Steps:
+def zeros_predicted(answer: Answer) -> Steps:
     """Compares two predicted shares with those of 2,000 random filters."""
     said, rng = answer(), np.random.default_rng(0)
     yield np.shape(said) != (2,), f"return two shares, without and with black, not {said!r}"
@@ -38,7 +36,7 @@ def zeros_predicted(answer: Callable) -> Steps:
 
 
 @check("slopes are averaged, channels are summed, and only then is what spoke against set to 0")
-def grad_cam(answer: Callable) -> Steps:
+def grad_cam(answer: Answer) -> Steps:
     """Asks for a map of 2 x 2 places that was worked by hand, and for an empty one."""
     maps = np.array([[[1.0, 0.0], [0.0, 2.0]], [[3.0, 0.0], [4.0, 1.0]]])
     slopes = np.array([[[2.0, -1.0], [0.0, -3.0]], [[2.0, -2.0], [0.0, -2.0]]])
@@ -54,7 +52,7 @@ def grad_cam(answer: Callable) -> Steps:
 
 
 @check("a map is worth reading only if other weights would have drawn another one")
-def believable(answer: Callable) -> Steps:
+def believable(answer: Answer) -> Steps:
     """Asks about three ways to draw a map, of which one asks where the weights look."""
     rng = np.random.default_rng(0)
     picture, start = rng.uniform(size=(12, 12, 200)), rng.normal(size=200)

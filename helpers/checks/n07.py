@@ -1,14 +1,12 @@
 """Checks of the exercises to notebook 07: what is shown, what chance shows, and what helps."""
 
-from collections.abc import Callable
-
 import numpy as np
 
-from helpers.checks import Steps, check
+from helpers.checks import Answer, Steps, check
 
 
 @check("'not shown' tells how large an effect may still hide, and never that there is none")
-def verdict(answer: Callable) -> Steps:
+def verdict(answer: Answer) -> Steps:
     """Asks for the word to three intervals, and for the largest effect they leave possible."""
     for low, high, word in ((1, 8, "helps"), (-9, -2, "harms"), (-7, 4, "not shown")):
         said, far = answer(low / 100, high / 100), max(-low, high) / 100
@@ -19,18 +17,18 @@ def verdict(answer: Callable) -> Steps:
 
 
 @check("ask often enough and chance will answer; Holm takes that back")
-def chance_predicted(answer: Callable) -> Steps:
+def chance_predicted(answer: Answer) -> Steps:
     """Draws the p-values of 20 useless ideas, 20,000 times."""
     said, p = answer(), np.random.default_rng(0).uniform(size=(20_000, 20)).min(axis=1)
     yield np.shape(said) != (2,), f"return two shares, without and with Holm, not {said!r}"
     whys = "all 20 stay silent with 0.95^20", "the smallest p-value must be below 0.05 / 20"
     for share, level, why in zip(said, (0.05, 0.05 / 20), whys, strict=True):
         off = 100 * (share - float((p < level).mean()))
-        yield not abs(off) <= 7, f"at the level {level} you are {off:+.0f} points off: {why}"
+        yield not abs(off) <= 3, f"at the level {level} you are {off:+.0f} points off: {why}"
 
 
 @check("an ensemble errs as much as its average member, less their spread, to the last digit")
-def error_parts(answer: Callable) -> Steps:
+def error_parts(answer: Answer) -> Steps:
     """Asks for the three parts of the error of three members on four cells."""
     opinions = np.array([[0.9, 0.8, 0.3, 0.6], [0.6, 0.4, 0.1, 0.2], [0.3, 0.9, 0.2, 0.4]])
     truth = np.array([1.0, 1.0, 0.0, 0.0])
@@ -48,7 +46,7 @@ def error_parts(answer: Callable) -> Steps:
 
 
 @check("dye multiplies density, so light becomes a power: glass stays white, dark grows darker")
-def restain(answer: Callable) -> Steps:
+def restain(answer: Answer) -> Steps:
     """Asks for three grey levels with more dye, with less, and with as much."""
     levels = np.array([[[255.0, 128.0, 40.0]]])
     for dye in (1.0, 1.5, 0.5):
@@ -59,7 +57,7 @@ def restain(answer: Callable) -> Steps:
 
 
 @check("what was turned is turned back before it is averaged, in the opposite order")
-def mean_map(answer: Callable) -> Steps:
+def mean_map(answer: Answer) -> Steps:
     """Asks for the mean map of a network that sees brightness, and of one that says 'below'."""
     image, seen = np.random.default_rng(0).uniform(size=(6, 6, 3)), dict[bytes, np.ndarray]()
     found = answer(lambda x: seen.setdefault(x.tobytes(), x.mean(axis=-1)), image.copy())
