@@ -6,6 +6,7 @@ Two environment variables are the only switches of the whole series:
 * `CNMC_DATA`: the folder of the real C-NMC 2019 images; unset, stand-in cells are drawn.
 
 A third, `CNMC_WORK`, moves everything that is generated (default: the project's `data/` folder).
+A fourth, `CNMC_CLUSTER`, names a Dask scheduler whose workers train: see `recipes.train_all`.
 A relative folder counts from where a command starts, or from the project where a notebook does;
 `pin` writes it out in full on `import helpers`, so that it is the same one in every process.
 """
@@ -126,6 +127,11 @@ def work_dir() -> Path:
         advice = "Set CNMC_WORK to a folder that you can write to."
         raise PermissionError(f"{advice} Received: {error}") from error
     return folder
+
+
+def cluster() -> str:
+    """Returns the scheduler's address that `CNMC_CLUSTER` names, or "" where it is unset."""
+    return _told("CNMC_CLUSTER")
 
 
 def pin() -> None:

@@ -92,7 +92,7 @@ def test_when_a_notebook_starts_with_a_relative_folder_then_it_is_the_projects(m
 @pytest.mark.parametrize("value", ['"/data"', " /data ", "'data", "smoke ", " ", "smoke\r"])
 def test_when_quotes_or_blanks_are_around_a_value_then_they_are_named(monkeypatch, value):
     asked = {"CNMC_DATA": settings.data_dir, "CNMC_WORK": settings.work_dir,
-             "CNMC_PROFILE": settings.active}  # fmt: skip
+             "CNMC_PROFILE": settings.active, "CNMC_CLUSTER": settings.cluster}  # fmt: skip
     for name, ask in asked.items():
         monkeypatch.setenv(name, value)
         settings.pin()  # leaves it for the one who asks

@@ -5,14 +5,19 @@ in the paper. The transfer networks are trained in two stages: first a new head 
 then the last block(s) with it, at a tenth of the rate, so that large steps of a fresh head do not
 shake what the base has learned (Yosinski et al. 2014; the Keras guide to transfer learning).
 
-And many small trainings, a few at a time: what a comparison over seeds is made of.
+And many trainings, a few at a time, here or on several machines: what a comparison over seeds is
+made of.
 """
 
 import gc
 import os
+import random
+import sys
 import warnings
 from collections.abc import Callable, Hashable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -21,7 +26,7 @@ import tensorflow as tf
 from helpers.augment import augmentation
 from helpers.data import cnmc, duplicates, image_files, split_files, splits
 from helpers.models import registry
-from helpers.settings import Profile, mute, processors, work_dir
+from helpers.settings import Profile, cluster, mute, processors, work_dir
 from helpers.training import hardware, trainer
 from helpers.training.loop import Settings
 from helpers.training.trainer import Run
@@ -34,6 +39,7 @@ SISTER = {"filters": (8, 16, 32, 64, 96, 128), "convs_per_block": (1,) * 6, "dro
 SMALL = 64  # px: up to here a network leaves most of a CPU idle, and building it takes longest
 LITTLE = 10_000_000  # pixels of all epochs: so few are learnt sooner than processes start
 MOST = 4  # processes; each takes about 1 GB of memory
+PATIENCE = 10.0  # s until a cluster must have answered, with a worker
 
 
 def learners(profile: Profile) -> tuple[list[str], str]:
@@ -93,9 +99,8 @@ def train_stages(name: str, table: pd.DataFrame, profile: Profile, **told: Any) 
         return [trainer.train(name, table, profile, **told)]
     if {"stage", "start_from"} & set(told):
         raise ValueError(f"For a stage of your own call trainer.train. Received: {', '.join(told)}")
-    optimizer, rate = profile.transfer
-    told = {key: value for key, value in told.items() if value is not None}
-    told = {"optimizer": optimizer, "learning_rate": rate, **told}
+    usual = dict(zip(("optimizer", "learning_rate"), profile.transfer, strict=True))
+    told = usual | {key: value for key, value in told.items() if value is not None}
     head = trainer.train(name, table, profile, stage="head", **told)
     told["learning_rate"] = FINE_TUNING * head.metrics["settings"]["learning_rate"]
     return [head, trainer.train(name, table, profile, stage="last", start_from=head, **told)]
@@ -177,7 +182,8 @@ def train_all(
             for each other. Any number of them gives the same bits; one, which trains here and in
             all threads, gives others, as sums are then rounded in another order. By default one
             per processor, up to four; one where images are large, there is little to learn, or a
-            GPU is there.
+            GPU is there. Where `CNMC_CLUSTER` names a scheduler, the default is all its workers:
+            each trains one network at a time, in one thread, in the work folder of this process.
         train: What carries out a job: `trainer.train` or `autoencoder.pretrain`.
 
     Returns:
@@ -185,6 +191,8 @@ def train_all(
 
     Raises:
         ValueError: If the arguments of a job cannot work; as in `trainer.train`.
+        ConnectionError: If the cluster does not answer.
+        RuntimeError: If a worker of the cluster does not see the work folder.
     """
     no_settings = ("table", "report", "allow_leaks")
     sides, pixels = [0], 0
@@ -192,6 +200,8 @@ def train_all(
         told = Settings.choose(**{key: job[key] for key in job if key not in no_settings})
         sides.append(told.image_size)
         pixels += len(job["table"]) * told.epochs * told.image_size**2
+    if workers is None and (address := cluster()):
+        return _train_afar(address, jobs, train)
     if workers is None:
         is_gpu = hardware.choose_accelerator().kind == "GPU"
         is_alone = is_gpu or max(sides) > SMALL or pixels < LITTLE
@@ -219,3 +229,40 @@ def _elsewhere(train: Callable[..., Run], work: str, job: dict[str, Any]) -> Run
         gc.freeze()  # the libraries need not be looked through before each training
     os.environ["CNMC_WORK"] = work
     return train(**job)
+
+
+def _train_afar(address: str, jobs: Mapping[Key, Mapping], train: Callable) -> dict[Key, Run]:
+    # Not by joblib, which waits for ever where a worker cannot read a job or each one dies of it.
+    with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings(action="ignore", category=UserWarning))
+        mark = stack.enter_context(TemporaryDirectory(prefix=".cluster-", dir=work_dir()))
+        try:
+            from distributed import Client
+
+            client = stack.enter_context(Client(address, timeout=PATIENCE, set_as_default=False))
+            client.wait_for_workers(1, timeout=PATIENCE)
+        except Exception as error:  # of any kind, where something else answers
+            told = f"{address!r}: {error}"
+        else:
+            calls = client.map(_join, [*jobs.values()], train=train, mark=Path(mark), pure=False)
+            return dict(zip(jobs, client.gather(calls), strict=True))
+    gc.collect()  # ends a client that failed: later, it may wait for ever for one that begins
+    advice = "CNMC_CLUSTER names a Dask scheduler with workers, such as tcp://10.0.0.5:8786"
+    raise ConnectionError(f"{advice}; it needs `pip install distributed`. Received: {told}")
+
+
+def _join(job: dict[str, Any], train: Callable[..., Run], mark: Path) -> Run:
+    """Trains on a worker of a cluster, if it shares the work folder and does nothing beside."""
+    from distributed import get_worker
+
+    worker, is_there = get_worker(), mark.is_dir()
+    if not is_there or worker.state.nthreads > 1:
+        advice = "A worker shares the folder CNMC_WORK, and trains one network: --nthreads 1"
+        found = f"--nthreads {worker.state.nthreads}, {'' if is_there else 'not '}{mark.parent}"
+        raise RuntimeError(f"{advice}. Received: {worker.address} with {found}")
+    # Keras draws seeds from `random`, and so do Dask's threads meanwhile: they get their own.
+    for name, module in list(sys.modules.items()):
+        is_dask = name.startswith(("dask", "distributed", "tornado"))
+        if is_dask and vars(module).get("random") is random:
+            vars(module)["random"] = random.Random()
+    return _elsewhere(train, str(mark.parent), job)
