@@ -9,6 +9,9 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
+Answer = Callable[..., Any]
 Steps = Iterator[tuple[bool, str]]
 
 
@@ -26,7 +29,7 @@ class Right(str):
         return f"Right: {self}"
 
 
-def check(lesson: str) -> Callable[[Callable[..., Steps]], Callable[..., Right]]:
+def check(lesson: str) -> Callable[[Callable[[Answer], Steps]], Callable[[Answer], Right]]:
     """Makes a check of a function that yields its steps: (is wrong, what to say then).
 
     Args:
@@ -37,11 +40,11 @@ def check(lesson: str) -> Callable[[Callable[..., Steps]], Callable[..., Right]]
         that is wrong, if the answer is still the stub, or with the error that it ended in.
     """
 
-    def decorate(steps: Callable[..., Steps]) -> Callable[..., Right]:
+    def decorate(steps: Callable[[Answer], Steps]) -> Callable[[Answer], Right]:
         @functools.wraps(steps)
-        def ask(*answers: Any) -> Right:
+        def ask(answer: Answer) -> Right:
             try:
-                hint = next((str(hint) for is_wrong, hint in steps(*answers) if is_wrong), "")
+                hint = next((hint for is_wrong, hint in steps(answer) if is_wrong), "")
             except NotImplementedError:
                 hint = "nothing is written here so far. Replace the line `raise …` by your answer."
             except Exception as error:
@@ -53,3 +56,36 @@ def check(lesson: str) -> Callable[[Callable[..., Steps]], Callable[..., Right]]
         return ask
 
     return decorate
+
+
+def differs(said: Any, right: Any) -> bool:
+    """Tells whether an answer has another value or is of another kind: 2.0 is no whole number."""
+    one, other = np.asarray(said), np.asarray(right)
+    return one.dtype.kind != other.dtype.kind or not np.array_equal(one, other)
+
+
+def named(found: Any, name: str, is_due: bool, facts: str) -> tuple[bool, str]:
+    """Makes the step that asks whether a name is among those found, just if it is due."""
+    if not isinstance(found, list | set):
+        return True, f"return a list or set of names, not {type(found).__name__}"
+    return (
+        name in found
+    ) != is_due, f"you {'named' if name in found else 'forgot'} {name}: {facts}"
+
+
+def predicted(said: Any, truths: dict[str, float], margin: float = 0, factor: float = 1) -> Steps:
+    """Asks whether each number predicted is near what came out, and says else how far it was.
+
+    Args:
+        said: One number, or as many as there are truths, in their order.
+        truths: What came out, by the words for it.
+        margin: By how much a number may be off.
+        factor: How many times as much, or as little, a number may be.
+    """
+    numbers = np.ravel(said)
+    fit = numbers.dtype.kind in "if" and len(numbers) == len(truths)
+    yield not fit, f"expected in numbers: {'; '.join(truths)}. You returned {said!r}"
+    for (what, truth), one in zip(truths.items(), numbers, strict=True):
+        near = truth / factor - margin <= one <= truth * factor + margin
+        off = f"{one - truth:+.3g} off" if margin else f"{one / truth:.4g} times as much"
+        yield not near, f"{what}: you said {one:g}, and it is {truth:.3g}, so you are {off}"
