@@ -39,8 +39,7 @@ def error_parts(answer: Answer) -> Steps:
         squares.mean(),
         opinions.var(axis=0).mean(),
     )
-    best = squares.mean(axis=1).min()
-    yield np.isclose(said[1], best), "that is the best member, which nobody knows beforehand"
+    yield np.isclose(said[1], squares.mean(1).min()), "that is the best member: who knows which?"
     yield np.isclose(said[0], parts[1]), "average the opinions first, and then look how they err"
     yield not np.allclose(said, parts), f"they are {np.round(parts, 4)}, not {np.round(said, 4)}"
 
