@@ -22,11 +22,16 @@ author = about["authors"][0]["name"]
 project_copyright = author
 version = release = about["version"]
 repository = about.get("urls", {}).get("Repository", "")
-language = "en-GB"
+language = "en"
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "extension"]
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.githubpages",
+    "extension",
+]
 exclude_patterns = ["README.md", "notebooks/exercises"]
-suppress_warnings = ["toc.empty_glob"]
 
 nb_execution_mode = "off"
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # else from a server
@@ -49,9 +54,7 @@ html_css_files = ["site.css"]
 html_math_renderer = "mathml"
 html_copy_source = False
 html_show_sphinx = False
-html_use_index = True
 html_show_search_summary = False  # it is fetched, which browsers refuse for pages from a disk
 highlight_language = "none"  # of what says nothing else: commands, maps
 pygments_style = "a11y-high-contrast-light"
 pygments_dark_style = "a11y-high-contrast-dark"
-html_theme_options = {"navigation_with_keys": False}

@@ -220,13 +220,17 @@ def browser(tmp_path_factory):
     if not binary or not driver:
         pytest.skip("no Chromium with its chromedriver")
     from selenium import webdriver
+    from selenium.common.exceptions import WebDriverException
 
     options = webdriver.ChromeOptions()
     options.binary_location = binary
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     for flag in (*FLAGS, f"user-data-dir={tmp_path_factory.mktemp('profile')}"):
         options.add_argument(f"--{flag}")
-    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    try:
+        chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    except WebDriverException as error:  # such as a driver of another version
+        pytest.skip(f"Chromium does not start: {error.msg}")
     yield chrome
     chrome.quit()
 
