@@ -101,8 +101,7 @@ def plan(table: pd.DataFrame, total: int, seed: int = 1, per_class: bool = False
     for rows in groups:
         order = np.random.default_rng(seed).permutation(len(rows))
         numbers = np.arange(total - len(rows))
-        chosen = rows.iloc[order[numbers % len(rows)]]
-        drawn.append(chosen.assign(copy=numbers // len(rows) + 1))
+        drawn.append(rows.iloc[order[numbers % len(rows)]].assign(copy=numbers // len(rows) + 1))
     return pd.concat(drawn, ignore_index=True)
 
 

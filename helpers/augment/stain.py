@@ -77,8 +77,7 @@ def optical_density(pixels: np.ndarray) -> np.ndarray:
 
 def _find_stains(density: np.ndarray) -> np.ndarray:
     """Finds the two directions between which all pixels lie, in the plane that holds most."""
-    _, plane = np.linalg.eigh(np.cov(density.T))
-    plane = plane[:, :0:-1]  # the two largest, the largest first
+    plane = np.linalg.eigh(np.cov(density.T))[1][:, :0:-1]  # the two largest, the largest first
     plane = plane * np.where(plane.sum(axis=0) < 0, -1, 1)
     along, across = (density @ plane).T
     # As in Macenko et al. 2009, these percentiles stand for the two pure stains.

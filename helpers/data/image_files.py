@@ -166,8 +166,7 @@ def _read_plain(data: bytes) -> np.ndarray | None:
 def to_bmp(image: np.ndarray) -> bytes:
     """Returns a uint8 image (h, w, 3) as a BMP file, byte for byte as C-NMC's training images."""
     height, width, _ = image.shape
-    rows = np.zeros((height, _stride(width)), np.uint8)
-    rows[:, : 3 * width] = image[::-1, :, ::-1].reshape(height, -1)
+    rows = np.pad(image[::-1, :, ::-1].reshape(height, -1), ((0, 0), (0, -3 * width % 4)))
     return _header(height, width) + rows.tobytes()
 
 

@@ -84,8 +84,7 @@ class Reconstruction(trainer.Classification):
                 "An auto-encoder learns from 'train', is measured on 'validation'; cells of test "
                 f"subjects would leak what they look like: leave those rows out. Received: {counts}"
             )
-        rows = dict(list(table.groupby("split")))
-        return {part: rows[part].reset_index(drop=True) for part in ("train", "validation")}
+        return {part: rows.reset_index(drop=True) for part, rows in table.groupby("split")}
 
     def prepare(self, network: keras.Model, folder: Path) -> tuple[keras.Model, dict[str, Batches]]:
         """Returns the auto-encoder of the network, at its start, and its batches per part."""
@@ -153,9 +152,8 @@ def build(network: keras.Model, seed: int = 0) -> keras.Model:
         answer = _enlarge(answer, side)
         start = keras.initializers.HeNormal(seed + number)
         answer = keras.layers.Conv2D(channels, 3, **how, kernel_initializer=start)(answer)
-    exact = {"dtype": "float32"}
-    last = keras.layers.Conv2D(3, 3, padding="same", kernel_initializer="zeros", **exact)
-    usual = keras.layers.Normalization(axis=(1, 2, 3), invert=True, name=_USUAL, **exact)
+    last = keras.layers.Conv2D(3, 3, padding="same", kernel_initializer="zeros", dtype="float32")
+    usual = keras.layers.Normalization((1, 2, 3), invert=True, name=_USUAL, dtype="float32")
     return keras.Model(network.inputs, usual(last(answer)), name="autoencoder")
 
 

@@ -99,7 +99,7 @@ def train_stages(name: str, table: pd.DataFrame, profile: Profile, **told: Any) 
         return [trainer.train(name, table, profile, **told)]
     if {"stage", "start_from"} & set(told):
         raise ValueError(f"For a stage of your own call trainer.train. Received: {', '.join(told)}")
-    usual = dict(zip(("optimizer", "learning_rate"), profile.transfer, strict=True))
+    usual: dict[str, Any] = dict(zip(("optimizer", "learning_rate"), profile.transfer, strict=True))
     told = usual | {key: value for key, value in told.items() if value is not None}
     head = trainer.train(name, table, profile, stage="head", **told)
     told["learning_rate"] = FINE_TUNING * head.metrics["settings"]["learning_rate"]
