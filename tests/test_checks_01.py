@@ -44,11 +44,13 @@ def both_sides(table):
 
 
 LEAKS = {
-    by_name: r"split by image: your list is wrong about 3\+4 .3 in .*, 4 in ",
-    train_and_test_alone: r"split by name: .* H5\+H6 .H5 in train, H6 in validation",
-    lambda table: list(table["linked_subject"].unique()): r"wrong about \w+ .\w+ in train.$",
-    lambda table: pd.Series(both_sides(table)): "return a list of names, not .*Series",
-    lambda table: both_sides(table)[:-1]: "wrong about H9",
+    by_name: r"you forgot 3\+4: split by image, 3 in .*, 4 in ",
+    train_and_test_alone: r"forgot H5\+H6: split by name, H5 in train, H6 in validation",
+    lambda table: list(
+        table["linked_subject"].unique()
+    ): r"you named \w+: split by name, \w+ in train$",
+    lambda table: pd.Series(both_sides(table)): "return a list or set of names, not Series",
+    lambda table: both_sides(table)[:-1]: "you forgot H9",
 }
 
 
@@ -62,15 +64,16 @@ def test_when_a_split_by_name_is_taken_for_clean_then_the_check_names_the_two_na
     def whole_names_are_clean(table):
         return [] if by_name(table) == [] else both_sides(table)
 
-    with pytest.raises(AnswerError, match=r"by name: your list is wrong about 3\+4 .3 in test, 4"):
+    with pytest.raises(AnswerError, match=r"you forgot 3\+4: split by name, 3 in test, 4 in train"):
         n01.leaks(whole_names_are_clean)
 
 
 @pytest.mark.parametrize(
     ("said", "hint"),
-    [((50, 50), "known people: you said 50 %, it was 100 %, 50 points off"),
-     ((100, 90), "new people: you said 90 %, it was 4[5-9] %, 4[1-5] points off"),
-     ((1.0, 0.5), "you said 1 %"), (100, "two percentages"), (None, "two percentages")],
+    [((50, 50), r"known people: you said 50, not 99\.\d: -49\.\d off"),
+     ((100, 90), r"new people: you said 90, not 4[5-9]\.?\d*: \+4[1-5]\.?\d* off"),
+     ((1.0, 0.5), "known people: you said 1, not 99"), (None, "returned None"),
+     (100, "expected in numbers: known people; new people. You returned 100")],
 )  # fmt: skip
 def test_when_the_prediction_is_far_off_then_the_check_says_how_far(said, hint):
     with pytest.raises(AnswerError, match=hint):

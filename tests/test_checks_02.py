@@ -69,31 +69,43 @@ def rotate_without_crop():
 
 
 MISTAKES = {
-    "percent": ("predict_known", lambda: 80, "from 0 to 1. Yours: 80"),
-    "words": ("predict_known", lambda: "many", "from 0 to 1. Yours: 'many'"),
+    "percent": ("predict_known", lambda: 80, r"share \(0 to 1\) .*: you said 80, not 0.8"),
+    "words": ("predict_known", lambda: "many", "expected in numbers: share .* returned 'many'"),
     "the share of the test part": (
         "predict_known",
         lambda: 0.2,
-        "you said 20.0%, 60.1% off; .*held 80",
+        "that training held: you said 0.2, not 0.801: -0.601 off",
     ),
-    "half of them": ("predict_known", lambda: 0.5, "you said 50.0%"),
+    "half of them": ("predict_known", lambda: 0.5, "you said 0.5, not 0.8"),
     "missing equals missing": (
         "known",
         only_by_source,
-        "forgot a1, a test image: training holds a of",
+        "forgot a1: a test image; training holds a of",
     ),
     "originals only": (
         "known",
         only_drawn_from_training,
-        "forgot b, a test image: training holds b1 of",
+        "forgot b: a test image; training holds b1 of",
     ),
-    "validation": ("known", whatever_is_on_two_sides, "named .*training holds no pose of the cell"),
-    "all parts": ("known", every_image_of_a_known_cell, "named a, a train image"),
-    "a list": ("known", lambda table: table["path"].tolist(), "a set of paths, not list"),
-    "one try": ("zooms", ruler(1, (0.95, 1.05), 100), "'probability': 0.07.*changes the size"),
-    "larger only": ("zooms", ruler(100, (0, 1.05), 100), "Zoom with.*changes the size"),
-    "exactly 1": ("zooms", ruler(100, (1, 1), 0), "RotateStandard.*keeps the size"),
-    "a number": ("zooms", lambda operation: 1.0, "True or False, not 1.0"),
+    "validation": ("known", whatever_is_on_two_sides, "named .*training holds no pose of its cell"),
+    "all parts": ("known", every_image_of_a_known_cell, "named a: a train image"),
+    "a column": ("known", lambda table: table["path"], "a list or set of names, not Series"),
+    "one try": (
+        "zooms",
+        ruler(1, (0.95, 1.05), 100),
+        "'probability': 0.07.*changes the size: True, not False",
+    ),
+    "larger only": (
+        "zooms",
+        ruler(100, (0, 1.05), 100),
+        "Zoom with.*changes the size: True, not False",
+    ),
+    "exactly 1": (
+        "zooms",
+        ruler(100, (1, 1), 0),
+        "RotateStandard.*changes the size: False, not True",
+    ),
+    "a number": ("zooms", lambda operation: 1.0, "changes the size: False, not 1.0"),
     "any angle": ("exact", rotate_without_crop, "something mixes them"),
     "two flips": (
         "exact",

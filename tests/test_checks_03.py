@@ -65,13 +65,17 @@ MISTAKES = {
         "inception_v3 values from 0 to 2",
     ),
     "one image": ("prepare", lambda x, _: x[0] - MEANS, r"images of \(2, 4, 4, 3\) became \(4"),
-    "black is nothing": ("predict_black", lambda: 0.0, "you said 0%; black is 93%"),
-    "its area": ("predict_black", lambda: 0.8, "you said 80%; black is 93%"),
-    "percent": ("predict_black", lambda: 93, "from 0 to 1. Yours: 93"),
+    "black is nothing": (
+        "predict_black",
+        lambda: 0.0,
+        r"share \(0 to 1\): you said 0, not 0.928: -0.928 off",
+    ),
+    "its area": ("predict_black", lambda: 0.8, "you said 0.8, not 0.928"),
+    "percent": ("predict_black", lambda: 93, "you said 93, not 0.928"),
     "no biases": (
         "trained_weights",
         count(bias=0),
-        "'head'.*-12. Note that each output has a bias",
+        "'head'.*-2. Note that each output has a bias",
     ),
     "norm weights": ("trained_weights", count(per_channel=2), r"'last'.*\+32.*normalisation is"),
     "memories": (
@@ -87,18 +91,18 @@ MISTAKES = {
     "no head": (
         "trained_weights",
         count(whole=True),
-        "'last'.*-192. Note that some layers are frozen",
+        "'last'.*-34. Note that some layers are frozen",
     ),
-    "names": ("not_loaded", loaded_if(lambda *_: True), "'bias': .* its bias is not"),
+    "names": ("not_loaded", loaded_if(lambda *_: True), "forgot bias: .* its bias is not"),
     "kernels": (
         "not_loaded",
         loaded_if(lambda a, b: np.array_equal(a[0], b[0])),
-        "'bias': its kernel is the file's, its bias is not",
+        "forgot bias: its kernel is the file's, its bias is not",
     ),
     "shapes": (
         "not_loaded",
         loaded_if(lambda a, b: a[0].shape == b[0].shape and a[1].sum() == b[1].sum()),
-        "'noise': its shapes are the file's, its numbers are not",
+        "forgot noise: its shapes are the file's, its numbers are not",
     ),
     "the file's layers": (
         "not_loaded",
@@ -107,19 +111,19 @@ MISTAKES = {
             for name in file
             if name in network and not all(map(np.array_equal, network[name], file[name]))
         },
-        "'new': the file has no such layer",
+        "forgot new: the file has no such layer",
     ),
     "the same object": (
         "not_loaded",
         loaded_if(lambda a, b: all(x is y for x, y in zip(a, b, strict=True))),
-        "'good': it was loaded",
+        "named good: loaded",
     ),
     "the head": (
         "not_loaded",
         lambda network, file: SOLVED["not_loaded"](network, file) | {"head"},
-        "'head': it was loaded, or is new on purpose",
+        "named head: loaded, or new on purpose",
     ),
-    "a list": ("not_loaded", lambda network, file: list(network), "a set of names, not list"),
+    "the keys": ("not_loaded", lambda network, _: network.keys(), "set of names, not dict_keys"),
 }
 
 

@@ -88,10 +88,10 @@ MISTAKES = {
         shares(share, lambda x: gone(x) * 0),
         "dead are 0, 1 and 0 of 8",
     ),
-    "zeros are learned": (n05.zeros_predicted, lambda: (0.0, 0.6), "-50 points off"),
-    "black does not count": (n05.zeros_predicted, lambda: (0.5, 0.5), "on black each filter"),
-    "one number": (n05.zeros_predicted, lambda: 0.5, "return two shares"),
-    "nothing": (n05.zeros_predicted, lambda: (float("nan"), 0.8), "nan points off"),
+    "zeros are learned": (n05.zeros_predicted, lambda: (0.0, 0.6), "no black.*-0.5 off"),
+    "black does not count": (n05.zeros_predicted, lambda: (0.5, 0.5), "^black.*-0.3 off"),
+    "one number": (n05.zeros_predicted, lambda: 0.5, "expected in numbers"),
+    "nothing": (n05.zeros_predicted, lambda: (float("nan"), 0.8), "nan off"),
     "negative places": (
         n05.grad_cam,
         cam(mean, lambda x: x.sum(axis=-1)),
@@ -107,7 +107,7 @@ MISTAKES = {
     "absolute weights": (
         n05.grad_cam,
         cam(lambda s: np.abs(mean(s)), rectified),
-        "the sums 1, -4, 3 and 2",
+        "sums of 1, -4, 3, 2",
     ),
     "channels not summed": (
         n05.grad_cam,

@@ -68,9 +68,8 @@ def named(found: Any, name: str, is_due: bool, facts: str) -> tuple[bool, str]:
     """Makes the step that asks whether a name is among those found, just if it is due."""
     if not isinstance(found, list | set):
         return True, f"return a list or set of names, not {type(found).__name__}"
-    return (
-        name in found
-    ) != is_due, f"you {'named' if name in found else 'forgot'} {name}: {facts}"
+    slip = "named" if name in found else "forgot"
+    return (name in found) != is_due, f"you {slip} {name}: {facts}"
 
 
 def predicted(said: Any, truths: dict[str, float], margin: float = 0, factor: float = 1) -> Steps:
@@ -87,5 +86,4 @@ def predicted(said: Any, truths: dict[str, float], margin: float = 0, factor: fl
     yield not fit, f"expected in numbers: {'; '.join(truths)}. You returned {said!r}"
     for (what, truth), one in zip(truths.items(), numbers, strict=True):
         near = truth / factor - margin <= one <= truth * factor + margin
-        off = f"{one - truth:+.3g} off" if margin else f"{one / truth:.4g} times as much"
-        yield not near, f"{what}: you said {one:g}, and it is {truth:.3g}, so you are {off}"
+        yield not near, f"{what}: you said {one:g}, not {truth:.3g}: {one - truth:+.3g} off"

@@ -1,11 +1,9 @@
 """Checks of the exercises of notebook 01: who is on both sides of a split."""
 
-from collections.abc import Callable, Iterable
-
 import numpy as np
 import pandas as pd
 
-from helpers.checks import Steps, check
+from helpers.checks import Answer, Steps, check, named, predicted
 
 
 def _table(seed: int) -> pd.DataFrame:
@@ -24,22 +22,19 @@ def _places(rows: pd.DataFrame) -> str:
 
 
 @check("a split by image leaks nearly everybody, one by name those who have two names")
-def leaks(answer: Callable[[pd.DataFrame], list[str]]) -> Steps:
+def leaks(answer: Answer) -> Steps:
     """Compares a list of who is on two sides with the parts of each linked subject."""
     table = _table(0)
     in_turn = np.resize(["train", "train", "validation", "test"], len(table))
     by_name = table["subject"].map({"3": "test", "H6": "validation"}).fillna("train")
-    clean = table["linked_subject"].map({"3+4": "test", "8": "validation"}).fillna("train")
-    for way, split in {"image": in_turn, "name": by_name, "linked subject": clean}.items():
+    for way, split in {"image": in_turn, "name": by_name}.items():
         found = answer(table.assign(split=split))
-        yield not isinstance(found, list | set), f"return a list of names, not {type(found)}"
         for who, rows in table.assign(split=split).groupby("linked_subject"):
-            hint = f"split by {way}: your list is wrong about {who} ({_places(rows)})"
-            yield (who in found) != (len(set(rows["split"])) > 1), hint
+            yield named(found, who, len(set(rows["split"])) > 1, f"split by {way}, {_places(rows)}")
 
 
 @check("who shares an image with somebody shares a person with everybody tied to them")
-def link(answer: Callable[[list[tuple[str, str]]], Iterable[Iterable[str]]]) -> Steps:
+def link(answer: Answer) -> Steps:
     """Gives pairs of names in two orders, of which chains are to be found."""
     pairs = [("51", "75"), ("20", "21"), ("H4", "H5"), ("H2", "H6"), ("75", "78"), ("H5", "H6")]
     for given in (pairs, pairs[::-1]):
@@ -51,23 +46,20 @@ def link(answer: Callable[[list[tuple[str, str]]], Iterable[Iterable[str]]]) -> 
 
 
 @check("colours that know nothing of the disease score like an expert where people are known")
-def recognised(answer: Callable[[], tuple[float, float]]) -> Steps:
+def recognised(answer: Answer) -> Steps:
     """Compares two predicted accuracies with those of nearest neighbours, over 20 drawn worlds."""
-    said, who, rng = answer(), np.arange(40).repeat(10), np.random.default_rng(0)
-    yield np.shape(said) != (2,), f"return two percentages, known and new people, not {said!r}"
+    who, rng = np.arange(40).repeat(10), np.random.default_rng(0)
     same, right = (np.eye(400, dtype=bool), who[:, None] == who), np.zeros(2)
     for _ in range(20):
         colour = rng.normal(scale=10, size=(40, 3))[who] + rng.normal(scale=0.3, size=(400, 3))
         label, apart = rng.permutation(40)[who] % 2, ((colour[:, None] - colour) ** 2).sum(axis=2)
         nearest = np.array([np.where(hidden, np.inf, apart).argmin(axis=1) for hidden in same])
         right += 5 * np.mean(label[nearest] == label, axis=1)
-    for way, guess, truth in zip(("known", "new"), said, right, strict=True):
-        hint = f"{way} people: you said {guess:g} %, it was {truth:.0f} %, "
-        yield abs(guess - truth) > 10, f"{hint}{abs(guess - truth):.0f} points off"
+    yield from predicted(answer(), {"known people": right[0], "new people": right[1]}, margin=10)
 
 
 @check("nobody is on both sides, and both classes keep their share")
-def people(answer: Callable[[pd.DataFrame, float, int], Iterable[str]]) -> Steps:
+def people(answer: Answer) -> Steps:
     """Asks of five made-up tables whether whole linked subjects are split, and how many."""
     for seed in range(5):
         first, again = (list(answer(_table(seed), 0.2, seed)) for _ in range(2))

@@ -5,7 +5,7 @@ from copy import deepcopy
 import numpy as np
 import pandas as pd
 
-from helpers.checks import Answer, Steps, check
+from helpers.checks import Answer, Steps, check, predicted
 from helpers.evaluation.performance import choose_threshold, scores
 
 
@@ -29,9 +29,7 @@ def ratio_predicted(answer: Answer) -> Steps:
     rng, right = np.random.default_rng(0), np.repeat([True, False], [30, 10])
     drawn = rng.choice(right, (9_000, 40)).mean(axis=1), rng.binomial(1_000, 0.75, 9_000) / 1_000
     wide, narrow = (np.ptp(np.percentile(means, [2.5, 97.5])) for means in drawn)
-    said, hint = answer(), "40 independent answers or 1,000, and the root of that"
-    off = said * narrow / wide
-    yield not 0.8 <= off <= 1.25, f"{said} is {off:.2f} times what was drawn: {hint}"
+    yield from predicted(answer(), {"ratio (40 answers or 1,000)": wide / narrow}, factor=1.25)
 
 
 @check("the same whole subjects for both: what is hard for both of them drops out")
@@ -42,11 +40,10 @@ def paired_interval(answer: Answer) -> Steps:
     one, other = (rng.random(600) < chance[who] for chance in (hard + gain, hard))
     low, high = answer(one.copy(), other.copy(), who.copy())
     gaps = (1.0 * one - other).reshape(30, 20).mean(axis=1)
-    inside = low - 1e-6 <= gaps.mean() <= high + 1e-6
-    yield not inside, f"the difference, first less second, is {gaps.mean():+.3f}: it is not inside"
     off = (high - low) / (3.92 * gaps.std() / np.sqrt(30))
     yield off < 0.8, f"it has {off:.2f} of its width: draw whole subjects, and put each back"
     yield off > 1.25, f"it has {off:.2f} of its width: draw the same subjects for both"
+    yield not low <= gaps.mean() <= high, f"first less second is {gaps.mean():+.3f}: not inside"
 
 
 @check("a threshold that never saw the test labels is judged by them honestly")
