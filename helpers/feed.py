@@ -77,10 +77,8 @@ def stream_images(table: pd.DataFrame, size: int, batch_size: int = 100) -> Iter
             f"there. Received: {gone[0]}"
         )
     if not paths or size < 1 or batch_size < 1:
-        raise ValueError(
-            "Batches need at least one image, and sizes of at least 1. "
-            f"Received: {len(paths)} images, size={size}, batch_size={batch_size}"
-        )
+        advice = "Batches need at least one image, and sizes of at least 1. Received:"
+        raise ValueError(f"{advice} {len(paths)} images, size={size}, batch_size={batch_size}")
 
     def level(path: tf.Tensor) -> tf.Tensor:
         return tf.cast(tf.round(shrink(_read(path), size)), tf.uint8)
@@ -213,10 +211,8 @@ class Batches(keras.utils.PyDataset):
         labels = self.rows["label"]
         unknown = labels[~labels.isin(cnmc.CLASSES)]
         if len(unknown):
-            raise ValueError(
-                f"Labels are {' or '.join(cnmc.CLASSES)}; leave other rows out. "
-                f"Received: {len(unknown)} others, such as {unknown.iloc[0]!r}"
-            )
+            advice = f"Labels are {' or '.join(cnmc.CLASSES)}; leave other rows out. Received:"
+            raise ValueError(f"{advice} {len(unknown)} others, such as {unknown.iloc[0]!r}")
         self.labels = labels.map(cnmc.CLASSES.index).to_numpy(np.int32)
         self.start_epoch(0)
 

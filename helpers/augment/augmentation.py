@@ -141,10 +141,8 @@ def augment(
         ImageError: If an image cannot be read.
     """
     if "split" in table and (table["split"] != "train").any():
-        raise ValueError(
-            "Only training images may be augmented; pass table[table['split'] == 'train']. "
-            f"Received: {table['split'].value_counts().to_dict()}"
-        )
+        advice = "Only training images may be augmented; pass table[table['split'] == 'train']."
+        raise ValueError(f"{advice} Received: {table['split'].value_counts().to_dict()}")
     folder, operations = Path(folder).resolve(), operations or rotations_and_flips()
     needed = (total - len(table)) * FILE_BYTES
     runs.check_disk(folder, needed, f"Augmenting to {total:,} images")

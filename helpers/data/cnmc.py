@@ -179,10 +179,8 @@ def find_files(root: str | Path) -> tuple[dict[str, Place], list[str]]:
     for path, place in places.items():  # a name of another form says nothing of an image
         twin = first.setdefault(place if is_published_name(path) else path, path)
         if twin != path and not filecmp.cmp(twin, path, shallow=False):
-            raise ValueError(
-                "Two files have the name and place of one image, and differ: keep the right one. "
-                f"Received: {twin} and {path}"
-            )
+            advice = "Two files have the name and place of one image, and differ:"
+            raise ValueError(f"{advice} keep the right one. Received: {twin} and {path}")
     return {path: places[path] for path in first.values()}, list(_walk(folder, ("labels.csv",)))
 
 
@@ -196,9 +194,8 @@ def _find_images(folder: Path) -> list[str]:
         warnings.warn(f"Passed over, as no format that is read here: {told}", stacklevel=1)
     images = [path for path in files if path.lower().endswith(SUFFIXES)]
     if not images:
-        raise FileNotFoundError(
-            f"Expected images ({', '.join(SUFFIXES)}). Received: {folder}, which holds no images"
-        )
+        advice = f"Expected images ({', '.join(SUFFIXES)})."
+        raise FileNotFoundError(f"{advice} Received: {folder}, which holds no images")
     return images
 
 

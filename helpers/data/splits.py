@@ -65,9 +65,8 @@ def check_split(table: pd.DataFrame) -> None:
         raise ValueError(f"Each row is in one of {', '.join(PARTS)}. Received: {list(sides)}")
     leaks = find_leaks(table)
     if len(leaks):
-        raise LeakError(
-            f"Nothing may be on two sides: split by subject. Received: {name_leaks(leaks)}"
-        )
+        advice = "Nothing may be on two sides: split by subject."
+        raise LeakError(f"{advice} Received: {name_leaks(leaks)}")
 
 
 def name_leaks(leaks: pd.DataFrame) -> str:
@@ -170,10 +169,8 @@ def check_classes(
         people = who.groupby(table["label"]).nunique()
         images = table["label"].value_counts()
         held = [f"{images.get(c, 0)} {c} of {people.get(c, 0)} subjects" for c in counts.index]
-        raise ValueError(
-            f"Expected a label for each image, and at least {least} {unit} of each class. "
-            f"Received: {', '.join(held)}; {unknown} without a label"
-        )
+        advice = f"Expected a label for each image, and at least {least} {unit} of each class."
+        raise ValueError(f"{advice} Received: {', '.join(held)}; {unknown} without a label")
 
 
 def _subject_sizes(table: pd.DataFrame) -> pd.DataFrame:
@@ -181,10 +178,8 @@ def _subject_sizes(table: pd.DataFrame) -> pd.DataFrame:
     subjects = table.get("linked_subject", pd.Series(None, table.index, dtype=object))
     unknown = table.loc[subjects.isna(), "path"].tolist()
     if unknown:
-        raise ValueError(
-            f"A split by subject needs names that tell it, {NAME_FORM}, and link_subjects. "
-            f"Received: {len(unknown)} other images, such as {unknown[0]}"
-        )
+        advice = f"A split by subject needs names that tell it, {NAME_FORM}, and link_subjects."
+        raise ValueError(f"{advice} Received: {len(unknown)} other images, such as {unknown[0]}")
     groups = table.groupby("linked_subject")["label"]
     sizes = groups.agg(images="size", label=lambda labels: labels.mode().max())
     return sizes.loc[sorted(sizes.index, key=natural_key)]

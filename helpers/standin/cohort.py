@@ -114,10 +114,8 @@ def _holds(root: Path, marker: dict) -> bool:
         return False
     found = sum(1 for _ in root.rglob("*.bmp"))
     if found < marker["images"]:
-        raise FileNotFoundError(
-            f"A drawn tree is whole, or drawn anew: delete the folder. Received: {root} with "
-            f"{found:,} of {marker['images']:,} images"
-        )
+        advice = "A drawn tree is whole, or drawn anew: delete the folder. Received:"
+        raise FileNotFoundError(f"{advice} {root} with {found:,} of {marker['images']:,} images")
     return True
 
 

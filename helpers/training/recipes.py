@@ -161,10 +161,8 @@ def _read_part(folder: Path, part: str) -> pd.DataFrame:
     here = "train/" + cnmc.list_images(folder / "train")["file"]
     wrong = sorted(map(str, set(here).symmetric_difference(table.get("path", ()))))
     if wrong:
-        raise ValueError(
-            "train.csv lists the images in the folder train: augment the split anew. "
-            f"Received: {folder}, where {len(wrong):,} differ, such as {wrong[0]}"
-        )
+        advice = "train.csv lists the images in the folder train: augment the split anew. Received:"
+        raise ValueError(f"{advice} {folder}, where {len(wrong):,} differ, such as {wrong[0]}")
     return table.assign(**{name: f"{folder}/" + table[name] for name in ("path", "source")})
 
 
