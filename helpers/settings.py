@@ -104,10 +104,8 @@ def data_dir() -> Path | None:
     """
     folder = _folder("CNMC_DATA")
     if folder and not folder.is_dir():
-        raise FileNotFoundError(
-            "CNMC_DATA names the folder that holds the C-NMC 2019 images, best by an absolute path;"
-            f" unset it to work on drawn stand-in cells. Received: {str(folder)!r}, no folder"
-        )
+        advice = "CNMC_DATA names the folder of the images, best by an absolute path; unset it"
+        raise FileNotFoundError(f"{advice} for stand-ins. Received: {str(folder)!r}, no folder")
     return folder
 
 

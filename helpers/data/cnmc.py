@@ -79,10 +79,8 @@ def mark(paths: Sequence[str], folder: Path) -> None:
     """Marks a folder for copies of stand-ins as such; refuses to copy some among other cells."""
     drawn = [path for path in paths if is_drawn(path)]
     if drawn and len(drawn) < len(paths):
-        raise ValueError(
-            "Drawn cells among others would no longer be known as such: take them apart. "
-            f"Received: {len(drawn):,} drawn of {len(paths):,} images, such as {drawn[0]}"
-        )
+        advice = "Drawn cells among others would no longer be known: take them apart. Received:"
+        raise ValueError(f"{advice} {len(drawn):,} drawn of {len(paths):,} images, as {drawn[0]}")
     if drawn:
         (folder / MARKER).write_text("{}\n")
 
@@ -91,10 +89,8 @@ def existing_folder(root: str | Path) -> Path:
     """Returns the absolute path of a folder, or raises FileNotFoundError where there is none."""
     folder = Path(root).expanduser().resolve()
     if not folder.is_dir():
-        raise FileNotFoundError(
-            "Expected a folder that holds a copy of C-NMC 2019; get one with "
-            f"`python -m helpers fetch FOLDER`. Received: {str(root)!r}"
-        )
+        advice = "Expected a folder with C-NMC 2019; get one with `python -m helpers fetch FOLDER`."
+        raise FileNotFoundError(f"{advice} Received: {str(root)!r}")
     return folder
 
 
@@ -281,10 +277,8 @@ def read_labels(label_files: list[str]) -> dict[str, Cell]:
     for row in pd.concat(tables).drop_duplicates().itertuples():
         cell, name = parse_name(PurePath(str(row.Patient_ID)).stem), str(row.new_names).lower()
         if cell is None or str(CLASSES.index(cell.label)) != row.labels or name in cells:
-            raise ValueError(
-                f"A line of the label file holds {NAME_FORM}.bmp, the name and the "
-                f"label, 1 for all. Received: {row.Patient_ID}, {name}, {row.labels}"
-            )
+            advice = f"A line of the label file holds {NAME_FORM}.bmp, name, label, 1 for all."
+            raise ValueError(f"{advice} Received: {row.Patient_ID}, {name}, {row.labels}")
         cells[name] = cell
     return cells
 
@@ -308,10 +302,9 @@ def _name_cells(images: dict[str, Place], label_files: list[str]) -> list[tuple]
     cells = {path: _find_cell(path, place, official) for path, place in images.items()}
     unclear = sorted(path for path, cell in cells.items() if cell is None)
     if unclear:  # to skip them would lose data
-        raise ValueError(
-            f"Images are named {NAME_FORM}, as their folder, or as in the label file: "
-            f"rename or move these. Received: {len(unclear)} others, as {', '.join(unclear[:3])}"
-        )
+        advice = f"Images are named {NAME_FORM}, as their folder, or as in the label file: rename"
+        others = f"{len(unclear)} others, as {', '.join(unclear[:3])}"
+        raise ValueError(f"{advice} or move these. Received: {others}")
     return [(path, *cell, images[path].fold) for path, cell in cells.items() if cell]
 
 

@@ -154,10 +154,8 @@ def _list_classes(source: Path) -> pd.DataFrame:
     folders = table["file"].str.partition("/")[0]
     classes = sorted(set(folders))
     if len(classes) != 2 or (folders == table["file"]).any() or "train" in classes:
-        raise ValueError(
-            f"Expected images named {cnmc.NAME_FORM}, or two folders of images, one for each "
-            f"class. Received: {', '.join(classes[:6])} in {source}"
-        )
+        advice = f"Expected images named {cnmc.NAME_FORM}, or two folders, one for each class."
+        raise ValueError(f"{advice} Received: {', '.join(classes[:6])} in {source}")
     warnings.warn(
         f"These are not C-NMC's names: {' and '.join(classes)} are taken for the classes, and "
         "nothing tells whether a subject is on both sides.",

@@ -125,10 +125,8 @@ def encoder_of(network: keras.Model) -> keras.Model:
     """
     heads = [layer for layer in network.layers if isinstance(layer, _HEADS)]
     if not heads:
-        raise ValueError(
-            "An encoder ends where the network's head begins: with Flatten or "
-            f"GlobalAveragePooling2D. Received: {network.name!r}, which has neither"
-        )
+        advice = "An encoder ends where the head begins: with Flatten or GlobalAveragePooling2D."
+        raise ValueError(f"{advice} Received: {network.name!r}, which has neither")
     return keras.Model(network.inputs, heads[0].input, name="encoder")
 
 
