@@ -35,6 +35,7 @@ Profile = Annotated[str | None, typer.Option(help="smoke, workshop or paper: CNM
 Share = Annotated[float, typer.Option(help="Share of images for training.")]
 Leaks = Annotated[bool, typer.Option("--allow-leaks", help="Accept a split by image, that leaks.")]
 Named = Annotated[str, typer.Argument(help="smoke, workshop or paper.")]
+Devices = Annotated[bool, typer.Option("--devices", help="Trains ten steps, on a GPU if any.")]
 Some = Annotated[list[str] | None, typer.Argument(help="Such as 01 02; else all.")]
 
 
@@ -67,11 +68,11 @@ def _tell(text: str) -> None:
 
 
 @app.command()
-def doctor() -> None:
+def doctor(devices: Devices = False) -> None:
     """Says whether this machine is ready, by trying, and what to do where it is not."""
     from helpers.commands import doctor
 
-    raise typer.Exit(doctor.tell(typer.echo))
+    raise typer.Exit(doctor.tell(typer.echo, devices))
 
 
 @app.command()

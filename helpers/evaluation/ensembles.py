@@ -26,10 +26,8 @@ def stack(predictions: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     first = next(iter(predictions.values()), pd.DataFrame({"path": []}))
     odd = [name for name, rows in predictions.items() if set(rows["path"]) != set(first["path"])]
     if odd or first.empty:
-        raise ValueError(
-            "An ensemble needs the opinion of every model on the same images. Received: "
-            f"{len(predictions)} models, other images from {', '.join(odd) or 'none'}"
-        )
+        told = f"{len(predictions)} models, other images from {', '.join(odd) or 'none'}"
+        raise ValueError(f"An ensemble is of models that judge the same images. Received: {told}")
     return pd.concat([rows.assign(model=name) for name, rows in predictions.items()])
 
 
@@ -90,10 +88,8 @@ def weigh(stacked: pd.DataFrame, by: str = "model") -> pd.Series:
     """
     rows = stacked[stacked["split"] == "validation"]
     if rows.empty:
-        raise ValueError(
-            "Weights are fitted on the validation part, so that the test part stays untouched. "
-            f"Received: rows of {', '.join(sorted(stacked['split'].unique()))} only"
-        )
+        there = ", ".join(sorted(stacked["split"].unique()))
+        raise ValueError(f"Weights need the validation part. Received: rows of {there} only")
     opinions = _opinions(rows, by)
     truth, said = _is_all(rows, opinions).to_numpy(), opinions.to_numpy()
     likelihood = np.clip(np.where(truth[:, None], said, 1 - said), 1e-6, 1)  # none is surer

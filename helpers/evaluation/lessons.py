@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from helpers import settings
-from helpers.data import cnmc
+from helpers.data.cnmc import Source
 from helpers.evaluation.baselines import DATA
 
 
@@ -17,11 +17,7 @@ def claims() -> dict[str, dict[str, Any]]:
 
 
 def expect(
-    name: str,
-    value: float,
-    source: cnmc.Source,
-    low: float | None = None,
-    high: float | None = None,
+    name: str, value: float, source: Source, low: float | None = None, high: float | None = None
 ) -> str:
     """Says what was found, what was expected, and whether the one is within the other.
 
@@ -42,7 +38,7 @@ def expect(
         ValueError: If there is no such claim.
 
     Example:
-        >>> drawn = cnmc.Source(DATA, is_synthetic=True)
+        >>> drawn = Source(DATA, is_synthetic=True)
         >>> expect("01-stain", 36.12, drawn, 30.5, 41).partition(";")[0]
         'lesson 01-stain: found +36.1 (+30.5 to +41.0)'
     """
@@ -60,12 +56,9 @@ def expect(
     if real:
         told += f" (real images: {real[0]:g} to {real[1]:g}, {claim['source']})"
     wanted = drawn if source.is_synthetic else real
+    verdict = f"OUTSIDE, perhaps: {claim['otherwise']}"
     if profile == "smoke" or (source.is_synthetic and profile != "workshop"):
         verdict = "no claim in this profile"
-    elif not wanted:
-        verdict = "no claim on these images, as none is published"
-    elif wanted[0] <= found <= wanted[1]:
-        verdict = "as expected"
-    else:
-        verdict = f"OUTSIDE, perhaps: {claim['otherwise']}"
+    elif not wanted or wanted[0] <= found <= wanted[1]:
+        verdict = "as expected" if wanted else "no claim on these images, as none is published"
     return f"lesson {name}: found {found:+.{digits}f}{around}; expected {told}: {verdict}"

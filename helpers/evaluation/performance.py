@@ -92,10 +92,8 @@ def only_part(predictions: pd.DataFrame, part: str = "test") -> pd.DataFrame:
         return predictions
     rows = predictions[predictions["split"] == part]
     if rows.empty:
-        raise ValueError(
-            "One part is scored at a time; name one that is there, or drop the column `split`. "
-            f"Received: part={part!r} of {sorted(map(str, predictions['split'].unique()))}"
-        )
+        there = sorted(map(str, predictions["split"].unique()))
+        raise ValueError(f"Name one part, or drop `split`. Received: {part=} of {there}")
     return rows
 
 
@@ -103,10 +101,8 @@ def check(predictions: pd.DataFrame, needed: tuple[str, ...] = NEEDED) -> pd.Dat
     """Returns the judged cells, numbered anew and in 64 bits, if every one can be scored."""
     missing = [name for name in needed if name not in predictions]
     if missing:
-        raise ValueError(
-            f"Judged cells have the columns {', '.join(needed)}, as from trainer.predict. "
-            f"Received: no {' and no '.join(missing)} among {', '.join(map(str, predictions))}"
-        )
+        told = f"no {' and no '.join(missing)} among {', '.join(map(str, predictions))}"
+        raise ValueError(f"Judged cells have the columns {', '.join(needed)}. Received: {told}")
     if predictions.empty:
         raise ValueError("Scores need at least one judged cell. Received: an empty table")
     numbers = pd.to_numeric(predictions["probability"], errors="coerce").astype(float)
@@ -120,10 +116,8 @@ def check(predictions: pd.DataFrame, needed: tuple[str, ...] = NEEDED) -> pd.Dat
     }
     for fault, rows in faults.items():
         if rows.any():
-            raise ValueError(
-                "A cell has a probability from 0 to 1, the label HEM or ALL, a subject, and is "
-                f"there once. Received: {rows.sum():,} of {len(rows):,} rows {fault}"
-            )
+            told = "A cell has a probability of 0 to 1, a label HEM or ALL, a subject, and one row."
+            raise ValueError(f"{told} Received: {rows.sum():,} of {len(rows):,} rows {fault}")
     return predictions.assign(probability=numbers).reset_index(drop=True)
 
 
@@ -174,7 +168,7 @@ def in_words(table: pd.DataFrame, metric: str = "weighted_f1") -> str:
         subjects)'.
     """
     row, shown = table.loc[metric], for_display(table, (metric,)).iloc[0]
-    size = f"{row['cells']:,.0f} cells of {row['subjects']:.0f} subjects"
+    size = f"{count(row['cells'], 'cell')} of {count(row['subjects'], 'subject')}"
     if np.isnan(row["value"]):
         return f"{shown['score']} not defined ({size})"
     reach = f"95 % interval over subjects {shown['95 % over subjects'].replace(' – ', ' to ')}"
@@ -184,6 +178,16 @@ def in_words(table: pd.DataFrame, metric: str = "weighted_f1") -> str:
     elif np.isclose(row["low"], row["high"]):
         reach = "no interval: all draws are alike"
     return f"{shown['score']} {shown['value']} ({reach}; {size})"
+
+
+def count(number: float, noun: str) -> str:
+    """Counts things in words.
+
+    Example:
+        >>> count(1, "cell"), count(1200, "cell")
+        ('1 cell', '1,200 cells')
+    """
+    return f"{number:,.0f} {noun}{'' if number == 1 else 's'}"
 
 
 def for_display(table: pd.DataFrame, names: tuple[str, ...] = metrics.NAMES) -> pd.DataFrame:
@@ -274,10 +278,8 @@ def choose_threshold(predictions: pd.DataFrame, sensitivity: float | None = None
         raise ValueError(f"A sensitivity is above 0, up to 1. Received: {sensitivity=}")
     cells = sample(check(only_part(predictions, "validation")))
     if len(set(cells.is_all)) < 2:
-        raise ValueError(
-            f"A threshold needs cells of both classes. Received: {cells.is_all.sum()} ALL and "
-            f"{(~cells.is_all).sum()} HEM cells"
-        )
+        told = "A threshold needs cells of both classes. Received:"
+        raise ValueError(f"{told} {cells.is_all.sum()} ALL and {(~cells.is_all).sum()} HEM cells")
     false, true, _ = roc_curve(cells.is_all, cells.probability, drop_intermediate=False)
     steps = np.array([1, *np.unique(cells.probability)[::-1], 0])  # from none called ALL to all
     cuts = (steps[1:] + steps[:-1]) / 2

@@ -2,12 +2,17 @@
 
 No notebook names a device: `choose_accelerator` looks, and `train` follows.
 
-| found | what is used |
-|---|---|
-| one NVIDIA GPU | XLA, memory taken as needed, 16-bit arithmetic by compute capability |
-| several | the same on each; a batch is shared out among them, so its size stays what was asked |
-| another GPU | float32 without XLA |
-| none | the CPU without XLA (measured slower), convolutions in bfloat16 where the chip has it |
+==============  ============================================================
+found           what is used
+==============  ============================================================
+one NVIDIA GPU  XLA, memory taken as needed, 16-bit arithmetic by compute capability
+several         the same on each; a batch is shared out among them, so its size stays what was asked
+another GPU     float32 without XLA
+none            the CPU without XLA (measured slower), convolutions in bfloat16 where the chip can
+==============  ============================================================
+
+`CNMC_PLAIN=1` sets all of it aside: whatever was found computes as Keras does by itself, in float32
+without XLA. That is what the fast ways are checked against, and the way out where one fails.
 
 On the CPU, Keras 3 computes batch normalisation and the steps of SGD from some ten elementary
 operations each, every one of which reads and writes whole arrays. TensorFlow has one operation for
@@ -31,7 +36,8 @@ from helpers.settings import processors
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 # What oneDNN may be held to that has no bfloat16: so a large chip computes as a laptop does.
 NO_BFLOAT16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI"}
-_SWITCHES = ("TF_ENABLE_ONEDNN_OPTS", "ONEDNN_MAX_CPU_ISA", "TF_XLA_FLAGS", "NVIDIA_TF32_OVERRIDE")
+_SWITCHES = ("TF_ENABLE_ONEDNN_OPTS", "ONEDNN_MAX_CPU_ISA", "TF_XLA_FLAGS", "NVIDIA_TF32_OVERRIDE",
+             "CNMC_PLAIN")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,7 @@ class Accelerator:
     @property
     def is_one_cpu(self) -> bool:
         """Whether it is a CPU that shares no batch: there the fast kernels and steps apply."""
-        return self.kind == "CPU" and self.devices == 1
+        return self.kind == "CPU" and self.devices == 1 and not _is_plain()
 
     @contextmanager
     def scope(self) -> Iterator[None]:
@@ -89,7 +95,7 @@ def choose_accelerator() -> Accelerator:
     Returns:
         The accelerator; its `note` says in one line what was chosen.
     """
-    gpus = tf.config.list_physical_devices("GPU")
+    gpus = tf.config.get_visible_devices("GPU")
     for gpu in gpus:
         with suppress(RuntimeError):  # too late, where a GPU is in use already
             tf.config.experimental.set_memory_growth(gpu, True)
@@ -97,9 +103,10 @@ def choose_accelerator() -> Accelerator:
     names = tuple(device.name for device in tf.config.list_logical_devices(kind))
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
     # Tensor cores for 16 bits came with capability 7.0; the policy is one that all compute fast.
-    capability = min((d.get("compute_capability", (0, 0)) for d in details), default=(0, 0))
+    known = [] if _is_plain() else [d.get("compute_capability", (0, 0)) for d in details]
+    capability = min(known, default=(0, 0))
     policy, xla = precision_for(capability), capability > (0, 0)
-    onednn = not gpus and cpu_has_bfloat16()
+    onednn = not gpus and not _is_plain() and cpu_has_bfloat16()
     if onednn:
         _use_onednn_bfloat16()
     cores = processors()  # that a container or the user's bounds leave, not those of the machine
@@ -119,6 +126,10 @@ def choose_accelerator() -> Accelerator:
 def _switches() -> str:
     """Names the environment variables that are set and change what TensorFlow computes."""
     return "".join(f", {name}={os.environ[name]}" for name in _SWITCHES if os.environ.get(name))
+
+
+def _is_plain() -> bool:
+    return os.environ.get("CNMC_PLAIN", "") not in ("", "0")
 
 
 def _threads_told() -> int:
@@ -184,14 +195,10 @@ def use_fast_kernels(model: keras.Model) -> None:
 
 
 def _is_suitable(layer: keras.layers.Layer) -> bool:
-    return (
-        type(layer) is keras.layers.BatchNormalization
-        and layer.built
-        and layer.input_spec.ndim == 4
-        and layer.axis in (-1, 3)
-        and layer.compute_dtype == "float32"
-        and not (layer.renorm or layer.synchronized)
-    )
+    if type(layer) is not keras.layers.BatchNormalization or layer.renorm or layer.synchronized:
+        return False
+    usual = layer.built and layer.compute_dtype == "float32"
+    return usual and layer.input_spec.ndim == 4 and layer.axis in (-1, 3)
 
 
 def _normalise(
@@ -205,15 +212,12 @@ def _normalise(
         return type(layer).call(layer, inputs, training=training, mask=mask)
     learns, width = bool(training and layer.trainable), inputs.shape[-1]
     empty = tf.constant([], tf.float32)
-    result = tf.raw_ops.FusedBatchNormV3(
-        x=tf.convert_to_tensor(inputs),
-        scale=layer.gamma.value if layer.scale else tf.ones(width),
-        offset=layer.beta.value if layer.center else tf.zeros(width),
-        mean=empty if learns else layer.moving_mean.value,
-        variance=empty if learns else layer.moving_variance.value,
-        epsilon=layer.epsilon,
-        is_training=learns,
-    )
+    told = [empty] * 2 if learns else [layer.moving_mean.value, layer.moving_variance.value]
+    how = {"mean": told[0], "variance": told[1], "epsilon": layer.epsilon, "is_training": learns}
+    scale = layer.gamma.value if layer.scale else tf.ones(width)
+    offset = layer.beta.value if layer.center else tf.zeros(width)
+    images = tf.convert_to_tensor(inputs)
+    result = tf.raw_ops.FusedBatchNormV3(x=images, scale=scale, offset=offset, **how)
     if learns:
         _follow(layer, inputs, result.batch_mean, result.batch_variance)
     return result.y
@@ -261,11 +265,7 @@ def _step(
 ) -> None:
     """Computes what `SGD.update_step` does."""
     speed = optimizer.momentums[optimizer._get_variable_index(variable)].value
-    tf.raw_ops.ResourceApplyKerasMomentum(
-        var=variable.handle,
-        accum=speed.handle,
-        lr=tf.cast(rate, variable.dtype),
-        grad=tf.cast(gradient, variable.dtype),
-        momentum=tf.cast(optimizer.momentum, variable.dtype),
-        use_nesterov=optimizer.nesterov,
-    )
+    given = {"lr": rate, "grad": gradient, "momentum": optimizer.momentum}
+    given = {name: tf.cast(value, variable.dtype) for name, value in given.items()}
+    moved = {"var": variable.handle, "accum": speed.handle}
+    tf.raw_ops.ResourceApplyKerasMomentum(**moved, **given, use_nesterov=optimizer.nesterov)

@@ -32,6 +32,7 @@ OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
     "adam": keras.optimizers.Adam,
     "rmsprop": keras.optimizers.RMSprop,
 }
+Ask = Callable[[np.ndarray], tf.Tensor]  # from a batch to the answers of a network
 POSITIVE = cnmc.CLASSES.index("ALL")
 
 
@@ -104,13 +105,9 @@ class Settings:
         return cls(model=name, options=options, **settings | usual)
 
     def __post_init__(self) -> None:
-        choices: dict[str, Iterable[str]] = {
-            "model": registry.MODELS,
-            "optimizer": OPTIMIZERS,
-            "schedule": ("constant", "cosine"),
-            "select_on": ("validation", "test", "last"),
-            "stage": registry.STAGES,
-        }
+        choices: dict[str, Iterable[str]] = {"model": registry.MODELS, "optimizer": OPTIMIZERS}
+        choices |= {"schedule": ("constant", "cosine"), "stage": registry.STAGES}
+        choices |= {"select_on": ("validation", "test", "last")}
         for name, known in choices.items():
             self._expect(name, getattr(self, name) in known, f"one of {', '.join(known)}")
         for name in ("image_size", "batch_size", "epochs", "learning_rate"):
@@ -121,10 +118,8 @@ class Settings:
         try:
             network.bind(self.image_size, **self.options)
         except TypeError as error:
-            raise ValueError(
-                f"What is no setting (see `loop.Settings`) must be an option of {self.model}, as "
-                f"it is built by {self.model}{network}. Received: {error}"
-            ) from error
+            told = f"What is no setting of `loop.Settings` is an option of {self.model}{network}."
+            raise ValueError(f"{told} Received: {error}") from error
 
     def _expect(self, name: str, holds: bool, what: str) -> None:
         if not holds:
@@ -150,10 +145,8 @@ def on_device(batch_size: int, image_size: int) -> Iterator[None]:
     try:
         yield
     except tf.errors.ResourceExhaustedError as error:
-        raise MemoryError(
-            "The device has too little memory: take a smaller batch or image, or close what else "
-            f"uses the device. Received: batch_size={batch_size}, image_size={image_size}"
-        ) from error
+        told = "The device has too little memory: take smaller batches or images, or free some."
+        raise MemoryError(f"{told} Received: {batch_size=}, {image_size=}") from error
     finally:
         logger.setLevel(level)
 
@@ -199,17 +192,12 @@ def divide(model: keras.Model) -> tuple[keras.Model, keras.Model]:
             return keras.Model(model.input, features), keras.Model(features, model.output)
         except ValueError:  # Another branch leads past this layer: the base ends earlier.
             end -= 1
-    raise ValueError(
-        "Features can be computed once for a network with a frozen base and something to train "
-        f"after it. Received: {len(trained)} trainable of {len(layers)} layers"
-    )
+    told = "Features can be computed once for a network with a frozen base and something to train"
+    raise ValueError(f"{told} after it. Received: {len(trained)} trainable of {len(layers)} layers")
 
 
 def features(
-    ask: Callable[[np.ndarray], tf.Tensor],
-    images: Pixels | np.ndarray,
-    gains: np.ndarray,
-    batch_size: int = 100,
+    ask: Ask, images: Pixels | np.ndarray, gains: np.ndarray, batch_size: int = 100
 ) -> Iterator[np.ndarray]:
     """Passes images through a base, some at a time.
 
@@ -248,15 +236,13 @@ def _write(path: Path, batches: Iterable[np.ndarray], shape: tuple[int, ...]) ->
         done += len(batch)
 
 
-def as_function(model: keras.Model) -> Callable[[np.ndarray], tf.Tensor]:
+def as_function(model: keras.Model) -> Ask:
     """Returns the answers of a network as a function of a batch, whatever the size of the batch.
 
     `Model.predict` does the same, but draws up its graph anew for a last, smaller batch.
     """
     signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
-    return tf.function(
-        lambda batch: model(batch, training=False), input_signature=signature, autograph=False
-    )
+    return tf.function(lambda batch: model(batch, training=False), signature, autograph=False)
 
 
 def probabilities(model: keras.Model, batches: Iterable[np.ndarray], views: int = 1) -> np.ndarray:
@@ -276,10 +262,8 @@ def _check_answers(answers: np.ndarray) -> None:
     if not np.isfinite(answers).all():
         raise FloatingPointError(f"The network answers with what is no number. Received: {one}")
     if len(one) != 2 or answers.min() < 0 or np.abs(answers.sum(axis=-1) - 1).max() > 0.01:
-        raise ValueError(
-            "Expected a network whose two outputs are probabilities and sum to 1: end it in a "
-            f"softmax. Received: outputs such as {one}"
-        )
+        told = "Expected a network whose two outputs are probabilities and sum to 1:"
+        raise ValueError(f"{told} end it in a softmax. Received: outputs such as {one}")
 
 
 def fit(
@@ -297,27 +281,19 @@ def fit(
         found = model.evaluate(data["test"], verbose=0, return_dict=True)
         logs.update({f"test_{name}": value for name, value in found.items()})
 
-    followers = [
-        keras.callbacks.LambdaCallback(on_epoch_begin=data["train"].start_epoch),
-        keras.callbacks.LearningRateScheduler(settings.rate_at),
-        callbacks.StopOnNan(),
-    ]
+    followers = [callbacks.StopOnNan(), keras.callbacks.LearningRateScheduler(settings.rate_at)]
+    followers.append(keras.callbacks.LambdaCallback(on_epoch_begin=data["train"].start_epoch))
     if settings.watch_test or settings.select_on == "test":
         followers.append(keras.callbacks.LambdaCallback(on_epoch_end=watch))
     if report:
         followers.append(callbacks.Progress(report, settings.epochs))
     labels = data["train"].labels
     balance = compute_class_weight("balanced", classes=np.unique(labels), y=labels)
-    model.fit(
-        data["train"],
-        initial_epoch=checkpoint.resume(model),
-        epochs=settings.epochs,
-        validation_data=data["validation"],
-        class_weight=dict(enumerate(balance)) if settings.class_weights else None,
-        callbacks=[*followers, checkpoint],
-        shuffle=False,  # The batches come shuffled.
-        verbose=0,
-    )
+    weights = dict(enumerate(balance)) if settings.class_weights else None
+    how: dict[str, Any] = {"validation_data": data["validation"], "class_weight": weights}
+    how |= {"initial_epoch": checkpoint.resume(model), "callbacks": [*followers, checkpoint]}
+    # The batches come shuffled.
+    model.fit(data["train"], epochs=settings.epochs, shuffle=False, verbose=0, **how)
     return checkpoint.restore_best(model)
 
 

@@ -93,30 +93,23 @@ class Classification:
         parts = {part: table[table["split"] == part].reset_index(drop=True) for part in PARTS}
         counts = parts["train"]["label"].value_counts().to_dict()
         if not set(cnmc.CLASSES) <= set(counts):
-            raise ValueError(
-                f"The training part needs images of both classes, {' and '.join(cnmc.CLASSES)}: "
-                f"look at the labels, or split again with another seed. Received: {counts}"
-            )
+            told = "The training part needs images of both classes: see the labels, or split anew."
+            raise ValueError(f"{told} Received: {counts}")
         empty = [part for part in PARTS if parts[part].empty]
         if empty:
-            raise ValueError(
-                "Every part needs images: 'validation' chooses the epoch, 'test' is scored once. "
-                f"Split again with other ratios. Received: no image in {' and '.join(empty)}"
-            )
+            told = "Every part needs images, 'validation' to choose the epoch, 'test' for the end."
+            raise ValueError(f"{told} Split again. Received: no image in {' and '.join(empty)}")
         return parts
 
     def describe(self) -> dict[str, Any]:
         """Names everything that determines the result, besides the images."""
         settings = self.settings
-        return {
-            **asdict(settings),
-            "task": type(self).__name__,
-            "version": (self.version, feed.VERSION),
-            "first_weights": registry.find_weights(settings.model, settings.weights).key,
-            "builder": inspect.getsource(registry.MODELS[settings.model].builder),
-            "numerics": self.accelerator.numerics,
-            "versions": {name: version(name) for name in ("keras", "numpy", "tensorflow")},
-        }
+        told = {**asdict(settings), "task": type(self).__name__}
+        told["version"] = (self.version, feed.VERSION)
+        told["first_weights"] = registry.find_weights(settings.model, settings.weights).key
+        told["builder"] = inspect.getsource(registry.MODELS[settings.model].builder)
+        libraries = {name: version(name) for name in ("keras", "numpy", "tensorflow")}
+        return told | {"numerics": self.accelerator.numerics, "versions": libraries}
 
     def build(self) -> keras.Model:
         """Builds the network, with the weights to start from, and frees what its stage trains."""
@@ -198,17 +191,12 @@ class Classification:
         told, epochs, weights = self.settings, len(history), registry.weights_note(model)
         best = int(history.loc[history["best"], "epoch"].iloc[0])
         chosen = {"last": "as the last", "test": "on test (optimistic: a demonstration)"}
-        return {
-            "best_epoch": best,
-            "epochs": epochs,
-            "parameters": model.count_params(),
-            "accelerator": self.accelerator.note,
-            "weights_note": weights,
-            "note": f"{told.model}, {told.image_size} px, {told.optimizer} at "
-            f"{told.learning_rate:g}, epoch {best} of {epochs}, chosen "
-            f"{chosen.get(told.select_on, 'on validation')}, seed {told.seed}, {weights}",
-            "settings": asdict(told),
-        }
+        epoch = f"epoch {best} of {epochs}, chosen {chosen.get(told.select_on, 'on validation')}"
+        note = f"{told.model}, {told.image_size} px, {told.optimizer} at {told.learning_rate:g}"
+        found = {"best_epoch": best, "epochs": epochs, "parameters": model.count_params()}
+        notes = {"accelerator": self.accelerator.note, "weights_note": weights}
+        notes["note"] = f"{note}, {epoch}, seed {told.seed}, {weights}"
+        return {**found, **notes, "settings": asdict(told)}
 
     def models(self, network: keras.Model, learner: keras.Model) -> dict[str, keras.Model]:
         """Names the models that are saved."""
@@ -253,18 +241,16 @@ def train(
     """
     start = start_from.folder if start_from else None
     settings = Settings.choose(name, profile, start_from=start and start.name, **told)
-    _check_start(settings, start_from)
+    if start_from and start_from.metrics["settings"]["model"] != name:
+        wrong = f"A run starts from a run of the same network, here {name}. Received:"
+        raise ValueError(f"{wrong} start_from={start_from.metrics['settings']['model']}")
     parts = task.divide(table, allow_leaks)
     job = task(settings, parts, hardware.choose_accelerator(), start, report)
 
     def make(folder: Path) -> None:
         gc.collect()  # a network and its graphs hold each other: the last training's go now
         began = time.monotonic()
-        loop.fix_seeds(settings.seed)
-        with job.accelerator.scope():
-            network = job.build()
-            learner, data = job.prepare(network, folder)
-            job.compile(learner)
+        network, learner, data = assemble(job, folder)
         history = loop.fit(learner, data, settings, folder, report)
         predictions = job.predict(learner, data)
         for batches in data.values():
@@ -287,12 +273,14 @@ def train(
     return _load(folder, job)
 
 
-def _check_start(settings: Settings, start: Run | None) -> None:
-    if start and start.metrics["settings"]["model"] != settings.model:
-        raise ValueError(
-            f"A run starts from a run of the same network, here {settings.model}. "
-            f"Received: start_from={start.metrics['settings']['model']}"
-        )
+def assemble(job: Classification, folder: Path) -> tuple[keras.Model, keras.Model, dict]:
+    """Builds and compiles a job from its seed: the network, what is fitted, batches per part."""
+    loop.fix_seeds(job.settings.seed)
+    with job.accelerator.scope():
+        network = job.build()
+        learner, data = job.prepare(network, folder)
+        job.compile(learner)
+    return network, learner, data
 
 
 def _load(folder: Path, job: Classification) -> Run:
