@@ -17,7 +17,10 @@ from pathlib import Path
 import machine
 import numpy as np
 
-SIDE, BATCH, STEPS, TURNS = 128, 30, 2, 8
+from helpers.training import hardware
+
+SIDES = (128, 64)  # px: of the benchmark as it always was, and of the workshop profile
+BATCH, STEPS, TURNS = 30, 2, 8
 THREADS = os.cpu_count() or 1
 PEER = Path(__file__).resolve().parent.parent / ".nox/peers/bin/python"
 WAYS = {
@@ -32,22 +35,36 @@ WAYS = {
 
 
 def main() -> None:
-    workers = {way: start(*options) for way, options in WAYS.items()}
-    told = {way: hear(worker, 240) for way, worker in workers.items()}
+    print(machine.describe("tensorflow", "keras"), flush=True)
+    for side in SIDES:
+        compare(side)
+
+
+def compare(side: int) -> None:
+    """Lets all ways take turns at one size, and prints their table and the ceiling."""
+    workers = {way: start(side, *options) for way, options in WAYS.items()}
+    told = {way: hear(worker, 240) for way, worker in workers.items() if progress(side, way)}
     torch = next((words[1] for way, words in told.items() if "PyTorch" in way and words), "none")
-    print(f"{machine.describe('tensorflow', 'keras')}, PyTorch {torch}")
-    print(f"{SIDE} px, batch {BATCH}, {THREADS} threads; best of {TURNS} turns of {STEPS} steps")
+    print(f"\n{side} px, batch {BATCH}, {THREADS} threads, PyTorch {torch}", end="; ")
+    print(f"best of {TURNS} turns of {STEPS} steps", flush=True)
     times: dict[str, list[float]] = {way: [] for way, words in told.items() if words}
-    for _ in range(TURNS):
-        for way in times:
+    for turn in range(TURNS):
+        for way in filter(lambda way: progress(side, f"turn {turn + 1} of {TURNS}, {way}"), times):
             workers[way].stdin.write("\n")
             workers[way].stdin.flush()
-            times[way].append(float(hear(workers[way], 120)[0]))
+            times[way].append(float(hear(workers[way], 240)[0]))
     for worker in filter(None, workers.values()):
         worker.kill()
     report({way: STEPS * BATCH / np.array(seconds) for way, seconds in times.items()}, told)
-    worker = subprocess.run([sys.executable, __file__, "limit"], capture_output=True, text=True)
-    print(f"\n{worker.stdout.strip()}")
+    limits = [sys.executable, __file__, "limit", str(side)]
+    worker = subprocess.run(limits, capture_output=True, text=True)
+    print(f"\n{worker.stdout.strip()}", flush=True)
+
+
+def progress(side: int, what: str) -> bool:
+    """Says on the error stream what is measured now: a benchmark takes some minutes."""
+    print(f"{side} px: {what}", file=sys.stderr, flush=True)
+    return True
 
 
 def report(rates: dict[str, np.ndarray], told: dict[str, list[str]]) -> None:
@@ -68,13 +85,14 @@ def report(rates: dict[str, np.ndarray], told: dict[str, list[str]]) -> None:
             print(f"\n{ours}: {rates[ours].max() / rates[best].max():.2f} times {best}")
 
 
-def start(kind: str, *options: str) -> subprocess.Popen[str] | None:
-    if kind == "torch" and not PEER.exists():
+def start(side: int, kind: str, *options: str) -> subprocess.Popen[str] | None:
+    emulated = not hardware.cpu_has_bfloat16() and {"bfloat16", "mixed_bfloat16"} & set(options)
+    if emulated or (kind == "torch" and not PEER.exists()):
         return None
     script, python = (__file__, sys.executable)
     if kind == "torch":
         script, python = str(Path(__file__).with_name("peer_torch.py")), str(PEER)
-    sizes = map(str, (SIDE, BATCH, STEPS, THREADS))
+    sizes = map(str, (side, BATCH, STEPS, THREADS))
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": str(THREADS)}
     return subprocess.Popen(
         [python, script, *sizes, *options],
@@ -99,7 +117,6 @@ def train(side: int, batch: int, steps: int, threads: int, *options: str) -> Non
     import tensorflow as tf
 
     from helpers.models import registry
-    from helpers.training import hardware
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     if "onednn" in options and not hardware.choose_accelerator().onednn_bfloat16:
@@ -125,7 +142,7 @@ def train(side: int, batch: int, steps: int, threads: int, *options: str) -> Non
         print(time.perf_counter() - began, flush=True)
 
 
-def limit() -> None:
+def limit(side: int) -> None:
     """Says how fast training could be if nothing but its convolutions took time.
 
     A large product of matrices is the best case of the arithmetic that a convolution consists of.
@@ -134,14 +151,14 @@ def limit() -> None:
 
     from helpers.models import registry
 
-    model = registry.build("proposed_cnn", SIDE, weights=None)
+    model = registry.build("proposed_cnn", side, weights=None)
     convs = [layer for layer in model.layers if "conv" in layer.name]
     forward = sum(
         2 * layer.output.shape[1] ** 2 * int(np.prod(layer.kernel.shape)) for layer in convs
     )
     first = 2 * convs[0].output.shape[1] ** 2 * int(np.prod(convs[0].kernel.shape))
     work = 3 * forward - first  # forward, to the kernels, and to the input of all but the first
-    for kind in (tf.float32, tf.bfloat16):
+    for kind in (tf.float32, tf.bfloat16)[: 1 + hardware.cpu_has_bfloat16()]:
         matrix = tf.cast(tf.random.normal((3072, 3072)), kind)
         seconds = []
         for _ in range(12):
@@ -156,7 +173,7 @@ def limit() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["limit"]:
-        limit()
+    if sys.argv[1:2] == ["limit"]:
+        limit(int(sys.argv[2]))
     else:
         train(*map(int, sys.argv[1:5]), *sys.argv[5:]) if len(sys.argv) > 4 else main()

@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import subprocess
 import sys
 import time
@@ -11,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from dask import sizeof
 from distributed import LocalCluster
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -85,13 +83,6 @@ def meet(folder, **job):
     return os.getpid()
 
 
-def is_alone(**job):
-    """Whether what Dask does beside a training leaves the numbers that Keras draws as they are."""
-    state = random.getstate()
-    sizeof.sizeof(dict.fromkeys(range(1_000), "each of which is counted, or some that are drawn"))
-    return random.getstate() == state
-
-
 def fall_once(folder, **job):
     """Trains; the first process that comes here is killed in its second epoch."""
     (folder / str(os.getpid())).touch()
@@ -134,10 +125,6 @@ def test_when_there_are_two_workers_then_they_work_at_the_same_time(jobs, cluste
     (tmp_path / "met").mkdir()
     found = recipes.train_all(jobs, train=partial(meet, tmp_path / "met"))
     assert len({*found.values(), os.getpid()}) == 3
-
-
-def test_when_dask_draws_numbers_beside_a_training_then_they_are_not_those_of_keras(jobs, cluster):
-    assert recipes.train_all(jobs, train=is_alone) == {1: True, 2: True}
 
 
 def test_when_a_number_of_processes_is_told_then_the_cluster_is_not_asked(jobs, monkeypatch):

@@ -147,6 +147,19 @@ def test_when_the_seed_is_the_same_then_so_are_weights_and_names(built):
     assert random.getstate() == before
 
 
+def test_when_another_thread_draws_numbers_meanwhile_then_the_weights_are_the_same(monkeypatch):
+    quiet = registry.build("proposed_cnn", 32, weights=None, seed=1).get_weights()
+    given = keras.layers.Conv2D
+
+    def disturbed(*args, **options):
+        random.random()  # between any two layers, as a thread may do
+        return given(*args, **options)
+
+    monkeypatch.setattr(keras.layers, "Conv2D", disturbed)
+    again = registry.build("proposed_cnn", 32, weights=None, seed=1).get_weights()
+    assert all(map(np.array_equal, quiet, again))
+
+
 def test_when_the_seed_differs_then_so_do_weights_and_dropout():
     one, two = (registry.build("proposed_cnn", 32, seed=seed) for seed in (1, 2))
     assert not np.array_equal(one.get_weights()[0], two.get_weights()[0])

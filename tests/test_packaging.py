@@ -128,7 +128,7 @@ class TestSource:
 
     def test_when_helpers_imports_a_library_then_it_is_a_dependency(self):
         owners = metadata.packages_distributions()
-        known = ranges(RUNTIME)
+        known = ranges(RUNTIME + EXTRAS["cluster"])
         missing = {
             name
             for name in imported(ROOT / "helpers")

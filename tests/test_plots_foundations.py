@@ -1,4 +1,4 @@
-"""Figures of notebooks 00 and 00b: what is drawn is what went in; a slider only where one can move it."""
+"""Figures of notebooks 00 and 00b: what goes in is drawn; a slider only where one can move it."""
 
 import matplotlib.pyplot as plt
 import nbformat

@@ -13,8 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import keras
+from keras.src.random import seed_generator
 
 from helpers.models import networks
 from helpers.models.weights import Published, Source, find, load
@@ -76,10 +78,10 @@ def build(
         (None, 2)
     """
     source = find_weights(name, weights)
-    spec, state = MODELS[name], random.getstate()
-    random.seed(seed)  # Keras draws from it the seeds of initialisers and dropouts
-    model = spec.builder(image_size, **options)
-    random.setstate(state)
+    spec = MODELS[name]
+    # Keras draws from it the seeds of initialisers and dropouts; other threads have their own.
+    with mock.patch.object(seed_generator, "python_random", random.Random(seed)):
+        model = spec.builder(image_size, **options)
     load(model, source, bgr=spec.published is not None and spec.published.bgr)
     model.first_weights = source
     return model

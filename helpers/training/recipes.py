@@ -11,8 +11,6 @@ made of.
 
 import gc
 import os
-import random
-import sys
 import warnings
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import ExitStack
@@ -258,9 +256,4 @@ def _join(job: dict[str, Any], train: Callable[..., Run], mark: Path) -> Run:
         advice = "A worker shares the folder CNMC_WORK, and trains one network: --nthreads 1"
         found = f"--nthreads {worker.state.nthreads}, {'' if is_there else 'not '}{mark.parent}"
         raise RuntimeError(f"{advice}. Received: {worker.address} with {found}")
-    # Keras draws seeds from `random`, and so do Dask's threads meanwhile: they get their own.
-    for name, module in list(sys.modules.items()):
-        is_dask = name.startswith(("dask", "distributed", "tornado"))
-        if is_dask and vars(module).get("random") is random:
-            vars(module)["random"] = random.Random()
     return _elsewhere(train, str(mark.parent), job)
