@@ -7,6 +7,7 @@ Two environment variables are the only switches of the whole series:
 
 A third, `CNMC_WORK`, moves everything that is generated (default: the project's `data/` folder).
 A fourth, `CNMC_CLUSTER`, names a Dask scheduler whose workers train: see `recipes.train_all`.
+A fifth, `CNMC_PLAIN=1`, computes as Keras does by itself: see `training/hardware`.
 A relative folder counts from where a command starts, or from the project where a notebook does;
 `pin` writes it out in full on `import helpers`, so that it is the same one in every process.
 """

@@ -43,7 +43,7 @@ PAPER = settings.PROFILES["paper"]
 SIDES = {"GPU": PAPER.image_size, "CPU": 64}  # px: on two cores it takes less than a minute
 # At the paper's rate two ways to round part within four steps, by a quarter of the first loss; at
 # this one the loss still falls to a third in ten, and they stay close. Measured on a CPU, at most:
-# 224 px 6 % (oneDNN in bfloat16), 5 % (mixed_bfloat16); 64 px 7 %; 32 px 12 % (mixed_float16).
+# 224 px 6 % (oneDNN in bfloat16), 5 % (mixed_bfloat16); 64 px 8 %; 32 px 12 % (mixed_float16).
 STEPS, RATE, APART = 10, 4e-6, 0.2  # the last as a share of the first loss
 TRY = "from helpers.commands import doctor; doctor.take_steps({!r}, {}, {})"
 
