@@ -210,11 +210,9 @@ def take_steps(cells: str, side: int, devices: int) -> None:
         from helpers.training import hardware, loop, trainer
     if devices:
         tf.config.set_visible_devices([], "GPU")
-        [cpu], share = (
-            tf.config.list_physical_devices("CPU"),
-            tf.config.LogicalDeviceConfiguration(),
-        )
-        tf.config.set_logical_device_configuration(cpu, [share] * devices)
+        [cpu] = tf.config.list_physical_devices("CPU")
+        shares = [tf.config.LogicalDeviceConfiguration() for _ in range(devices)]
+        tf.config.set_logical_device_configuration(cpu, shares)
     found = hardware.choose_accelerator()
     how = {"image_size": side or SIDES[found.kind], "learning_rate": RATE, "dropout": 0.0}
     told = loop.Settings.choose("proposed_cnn", PAPER, weights=None, **how)

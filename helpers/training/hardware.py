@@ -212,12 +212,15 @@ def _normalise(
         return type(layer).call(layer, inputs, training=training, mask=mask)
     learns, width = bool(training and layer.trainable), inputs.shape[-1]
     empty = tf.constant([], tf.float32)
-    told = [empty] * 2 if learns else [layer.moving_mean.value, layer.moving_variance.value]
-    how = {"mean": told[0], "variance": told[1], "epsilon": layer.epsilon, "is_training": learns}
-    scale = layer.gamma.value if layer.scale else tf.ones(width)
-    offset = layer.beta.value if layer.center else tf.zeros(width)
-    images = tf.convert_to_tensor(inputs)
-    result = tf.raw_ops.FusedBatchNormV3(x=images, scale=scale, offset=offset, **how)
+    result = tf.raw_ops.FusedBatchNormV3(
+        x=tf.convert_to_tensor(inputs),
+        scale=layer.gamma.value if layer.scale else tf.ones(width),
+        offset=layer.beta.value if layer.center else tf.zeros(width),
+        mean=empty if learns else layer.moving_mean.value,
+        variance=empty if learns else layer.moving_variance.value,
+        epsilon=layer.epsilon,
+        is_training=learns,
+    )
     if learns:
         _follow(layer, inputs, result.batch_mean, result.batch_variance)
     return result.y
@@ -265,7 +268,11 @@ def _step(
 ) -> None:
     """Computes what `SGD.update_step` does."""
     speed = optimizer.momentums[optimizer._get_variable_index(variable)].value
-    given = {"lr": rate, "grad": gradient, "momentum": optimizer.momentum}
-    given = {name: tf.cast(value, variable.dtype) for name, value in given.items()}
-    moved = {"var": variable.handle, "accum": speed.handle}
-    tf.raw_ops.ResourceApplyKerasMomentum(**moved, **given, use_nesterov=optimizer.nesterov)
+    tf.raw_ops.ResourceApplyKerasMomentum(
+        var=variable.handle,
+        accum=speed.handle,
+        lr=tf.cast(rate, variable.dtype),
+        grad=tf.cast(gradient, variable.dtype),
+        momentum=tf.cast(optimizer.momentum, variable.dtype),
+        use_nesterov=optimizer.nesterov,
+    )
