@@ -57,7 +57,7 @@ SHUFFLES = {
     without_seed: "seed 1 gave two orders",
     always_the_same: "seed is not used",
     drawn_with_putting_back: "some cells are lost",
-    lambda x, y, seed: x: "return both arrays",
+    lambda x, y, seed: x: "return both",
 }
 
 
@@ -158,3 +158,12 @@ AGREE = {
 def test_when_a_wrong_gradient_is_believed_then_the_check_names_the_bug(wrong, said):
     with pytest.raises(AnswerError, match=said):
         n00.agrees(wrong)
+
+
+def test_when_all_weights_are_nudged_at_once_then_two_swapped_numbers_betray_it():
+    def at_once(given, loss, w):
+        slope = (loss(w + 1e-5) - loss(w - 1e-5)) / 2e-5
+        return bool(np.isclose(slope, given.sum(), rtol=1e-4))
+
+    with pytest.raises(AnswerError, match="two numbers swapped"):
+        n00.agrees(at_once)

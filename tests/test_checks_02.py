@@ -120,7 +120,7 @@ MISTAKES = {
     "half turned": (
         "exact",
         lambda: [Operations.Rotate(0.5, -1), Operations.Flip(0.5, "LEFT_RIGHT")],
-        "came .* times; 200 times each is even",
+        "came .* times; 600 times each is even",
     ),
     "not a list": ("exact", lambda: Operations.Rotate(0.75, -1), "ended in TypeError"),
 }

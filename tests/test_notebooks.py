@@ -36,7 +36,7 @@ def _text(notebook, name):
         yield "the first cell does not hold the one and only H1 title"
     folded = [fold for text in prose for fold in DETAILS.findall(text)]
     if not folded:
-        yield "no folded solution (<details>)"
+        yield "nothing folded (<details>): no hint, no answer"
     for code in (code for fold in folded for code in FENCE.findall(fold)):
         try:
             compile(code, "solution", "exec")
@@ -138,7 +138,7 @@ FAULTS = {
     "H1": lambda nb: nb.cells[0].update(source="## A title"),
     "lines": lambda nb: nb.cells[1].update(source="1\n" * (MOST_LINES + 1)),
     "top to bottom": lambda nb: nb.cells[1].update(execution_count=2),
-    "no folded": lambda nb: nb.cells[2].update(source="Solution: none"),
+    "nothing folded": lambda nb: nb.cells[2].update(source="Solution: none"),
     "compile": lambda nb: nb.cells[2].update(source=SOLUTION.replace("1 + 1)", "1 +")),
     "link": lambda nb: nb.cells[3].update(source="The end"),
     "kernel": lambda nb: nb.metadata.kernelspec.update(name="cnmc"),

@@ -66,7 +66,7 @@ def differs(said: Any, right: Any) -> bool:
 
 def named(found: Any, name: str, is_due: bool, facts: str) -> tuple[bool, str]:
     """Makes the step that asks whether a name is among those found, just if it is due."""
-    if not isinstance(found, list | set):
+    if not isinstance(found, list | set | frozenset | tuple):
         return True, f"return a list or set of names, not {type(found).__name__}"
     slip = "named" if name in found else "forgot"
     return (name in found) != is_due, f"you {slip} {name}: {facts}"

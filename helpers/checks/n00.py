@@ -10,7 +10,7 @@ def shuffle(answer: Answer) -> Steps:
     """Asks whether two arrays are put into one new order."""
     x, y = np.arange(60.0).reshape(30, 2), np.arange(30)
     got = [answer(x, y, seed) for seed in (1, 1, 2)]
-    yield not all(isinstance(g, tuple) and len(g) == 2 for g in got), "return both arrays: `x, y`"
+    yield not all(isinstance(g, tuple | list) and len(g) == 2 for g in got), "return both: `x, y`"
     (mixed, labels), again, other = ([np.array(part) for part in pair] for pair in got)
     yield sorted(labels) != [*range(30)], "some cells are lost, and others are there twice"
     lost = np.sum(mixed[:, 0] != 2 * labels)
@@ -49,6 +49,7 @@ def agrees(answer: Answer) -> Steps:
     right = x.T @ (2 * (np.tanh(x @ w) - 1) * (1 - np.tanh(x @ w) ** 2)) / 40
     bugs = {"leaves out the slope of tanh": flat, "has the wrong sign": -right}
     bugs |= {"is off by 1 % in its last number": right * [1, 1, 1.01], "is right": right}
+    bugs["has two numbers swapped"] = right[[1, 0, 2]]
     for bug, given in bugs.items():
         found = answer(given, lambda w: np.mean((np.tanh(x @ w) - 1) ** 2), w.copy())
         yield differs(found, given is right), f"say {given is right} of one that {bug}, not {found}"

@@ -41,7 +41,7 @@ def grad_cam(answer: Answer) -> Steps:
     yield np.isclose(found[1, 1], 0), "a channel has one weight, the mean of its slopes"
     yield np.isclose(found[1, 0], 0.75), "sum the channels before you set to 0 what is below it"
     yield not np.allclose(3 * found, [[1, 0], [3, 2]]), "weights 1 and -2 make sums of 1, -4, 3, 2"
-    yield not np.all(answer(maps, -(slopes**2)) == 0), "where nothing spoke for it, a map is all 0"
+    yield np.any(answer(maps, -(slopes**2))), "where nothing spoke for it, a map is all 0"
 
 
 @check("a map is worth reading only if other weights would have drawn another one")

@@ -39,11 +39,11 @@ def error_parts(answer: Answer) -> Steps:
 @check("dye multiplies density, so light becomes a power: glass stays white, dark grows darker")
 def restain(answer: Answer) -> Steps:
     """Asks for three grey levels with more dye, with less, and with as much."""
-    levels = np.array([255.0, 128.0, 40.0])
+    levels = np.array([255.0, 128.0, 40.0, 0.0])
     for dye in (1.0, 1.5, 0.5):
         said, true = np.asarray(answer(levels.copy(), dye), float), 255 * (levels / 255) ** dye
-        told = f"glass stays 255, and {levels} with {dye} times the dye become {true.round()}"
-        yield np.abs(said - true).max() > 1, f"{told}, not {said.round()}"
+        told = f"glass stays 255, and {levels} with {dye} times the dye become {true.round(1)}"
+        yield np.abs(said - true).max() > 0.01, f"{told}, not {said.round(1)}"
 
 
 @check("what was turned is turned back before it is averaged, in the opposite order")

@@ -29,7 +29,7 @@ from typing import Any
 from helpers import settings
 
 GB = 1e9
-MEMORY_NEEDED, DISK_NEEDED = 3 * GB, 5 * GB  # a notebook in the workshop profile; all generated
+MEMORY_NEEDED, DISK_NEEDED = 4 * GB, 5 * GB  # a notebook in the workshop profile; all generated
 LONG = f"{'folder' * 10}/{'file' * 15}"  # as long a path as the series writes in the work folder
 PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 CGROUPS = Path("/sys/fs/cgroup")  # where Linux says what a container may use, in version 2 or 1
