@@ -134,3 +134,12 @@ def test_when_an_answer_is_wrong_then_the_check_says_in_words_why(said):
 
 def test_when_an_answer_is_right_then_the_lesson_is_said():
     assert repr(root(lambda x: x**0.5)) == "Right: a root"
+
+
+def test_when_the_return_is_forgotten_then_the_check_asks_for_it():
+    @checks.check("a sum")
+    def total(answer):
+        yield answer() + 1 != 2, "it is 1"
+
+    with pytest.raises(checks.AnswerError, match="end in `return …`"):
+        total(lambda: None)

@@ -49,6 +49,7 @@ def check(lesson: str) -> Callable[[Callable[[Answer], Steps]], Callable[[Answer
                 hint = "nothing is written here so far. Replace the line `raise …` by your answer."
             except Exception as error:
                 hint = f"your answer ended in {type(error).__name__}: {error}"
+                hint += ". Does your function end in `return …`?" if "None" in hint else ""
             if hint:
                 raise AnswerError(hint)
             return Right(lesson)
