@@ -4,24 +4,9 @@ import numpy as np
 import pytest
 from Augmentor import Operations
 from PIL import Image
-from solved import solutions, stub
 
 from helpers.augment.augmentation import apply
 from helpers.checks import AnswerError, n02
-
-SOLVED = solutions("02_augmentation")
-NAMES = ["predict_known", "known", "zooms", "exact"]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_when_the_notebooks_own_solution_is_checked_then_it_is_right(name):
-    assert repr(getattr(n02, name)(SOLVED[name])).startswith("Right: ")
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_when_a_stub_is_checked_then_it_says_that_nothing_is_written(name):
-    with pytest.raises(AnswerError, match="nothing is written"):
-        getattr(n02, name)(stub)
 
 
 def only_by_source(table):

@@ -1,4 +1,4 @@
-"""Holds the exercises to their form; that the solutions pass their checks is shown by nbmake."""
+"""Holds the exercises to their form, and their solutions and stubs to the checks."""
 
 import ast
 import importlib
@@ -6,6 +6,7 @@ import re
 
 import nbformat
 import pytest
+from solved import solutions, stub
 
 from helpers import checks
 from notebooks.exercises import generate
@@ -83,6 +84,19 @@ def test_when_a_stub_is_read_then_it_only_raises(path):
                 *_, last = node.body
                 assert len(node.body) == 2
                 assert ast.unparse(last) == "raise NotImplementedError"
+
+
+def test_when_solutions_are_checked_then_each_is_right(path, master):
+    for cell in tagged(master, "check"):
+        assert repr(eval(cell.source, solutions(path.stem))).startswith("Right: ")
+
+
+def test_when_stubs_are_checked_then_each_check_says_that_nothing_is_written(path, master):
+    text = "\n".join(c.source for c in tagged(master, "solution") if c.cell_type == "code")
+    names = [node.name for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
+    for cell in tagged(master, "check"):
+        with pytest.raises(checks.AnswerError, match="nothing is written"):
+            eval(cell.source, solutions(path.stem) | dict.fromkeys(names, stub))
 
 
 def test_when_checks_are_asked_then_each_of_their_module_is_used_in_the_notebook(path, master):
