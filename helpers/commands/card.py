@@ -13,7 +13,6 @@ import pandas as pd
 
 from helpers.data import splits
 from helpers.evaluation import metrics, performance
-from helpers.evaluation.performance import count
 
 BESIDE = ("accuracy", "weighted_f1", "roc_auc")
 SHOWN = tuple(name for name in metrics.NAMES if name not in metrics.COUNTS)
@@ -49,7 +48,7 @@ def write_card(
         clean=_clean(split),
         parts=_table(_count_parts(split)),
         training="\n".join(f"- {key.replace('_', ' ')}: {_number(training[key])}" for key in known),
-        size=f"{count(row['cells'], 'cell')} of {count(row['subjects'], 'subject')}",
+        size=" of ".join(performance.count(row[f"{noun}s"], noun) for noun in ("cell", "subject")),
         interval=QUOTE if any(scores["low"] < scores["high"]) else NOTHING,
         results=_table(performance.for_display(scores, SHOWN)),
         beside=_table(beside),

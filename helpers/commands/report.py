@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import date
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,6 @@ from helpers import runs, settings
 from helpers.commands import card
 from helpers.data import cnmc, duplicates, image_files, official, splits
 from helpers.evaluation import baselines, performance
-from helpers.evaluation.performance import count
 
 UNSEEN = "whose subjects the network had not seen"
 LITTLE = "so the score says little about new subjects"
@@ -169,7 +169,7 @@ def _begin(
         raise ValueError(f"The threshold is a probability. Received: threshold={threshold!r}")
     run = open_run(path)
     stem = settings.work_dir() / "evaluations" / f"{run.folder.name}-{Path(data).resolve().name}-"
-    folder = _take([out] if out else (Path(f"{stem}{n}") for n in range(1, 10**9)))
+    folder = _take([out] if out else (Path(f"{stem}{n}") for n in count(1)))
     partial = folder / PARTIAL
     try:
         yield run, partial
@@ -251,14 +251,15 @@ def choose_rows(table: pd.DataFrame, run: Trained) -> tuple[pd.DataFrame, str]:
         test = run.images.query("split == 'test'").dropna(subset="pixels").drop_duplicates("pixels")
         people = rows["pixels"].map(test.set_index("pixels")["linked_subject"])
         rows = rows.assign(linked_subject=people.fillna(rows["linked_subject"]))
-        what = f"{len(rows):,} of the {count(len(test), 'image')} of the run's test part,"
+        size = performance.count(len(test), "image")
+        what = f"{len(rows):,} of the {size} of the run's test part,"
         why = test_note(run)
     else:
         rows = table[table["near"].isna()]
-        what, why = f"{count(len(rows), 'image')}, none known as the run's;", OTHERS
+        what, why = f"{performance.count(len(rows), 'image')}, none known as the run's;", OTHERS
     if rows.empty:
         told = "A score on blank images, or those that a network was trained or chosen on, says"
-        raise ValueError(f"{told} nothing. Received: {count(len(near), 'image')}")
+        raise ValueError(f"{told} nothing. Received: {performance.count(len(near), 'image')}")
     if rows["shared"].any() and why in (UNSEEN, OTHERS):
         why = SHARED.format(rows["shared"].sum())
     return rows.reset_index(drop=True), f"{what} {why}"

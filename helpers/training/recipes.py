@@ -214,8 +214,8 @@ def _train_beside(workers: int, jobs: Mapping[Key, Mapping], train: Callable) ->
     # TensorFlow speaks while `train` is unpickled, and so before anything here could mute it.
     # What waits for more than 10 s gives its memory back.
     team = Parallel(workers, "loky", initializer=mute, idle_worker_timeout=10)
-    # A process that has grown is replaced: no news, either.
-    with warnings.catch_warnings(action="ignore", category=UserWarning):
+    with warnings.catch_warnings():  # A process that has grown is replaced: no news, either.
+        warnings.filterwarnings("ignore", "A worker stopped", UserWarning)
         return dict(zip(jobs, team(calls), strict=True))
 
 
