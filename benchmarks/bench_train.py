@@ -43,13 +43,17 @@ def main() -> None:
 def compare(side: int) -> None:
     """Lets all ways take turns at one size, and prints their table and the ceiling."""
     workers = {way: start(side, *options) for way, options in WAYS.items()}
-    told = {way: hear(worker, 240) for way, worker in workers.items() if progress(side, way)}
+    told: dict[str, list[str]] = {}
+    for way, worker in workers.items():
+        progress(side, way)
+        told[way] = hear(worker, 240)
     torch = next((words[1] for way, words in told.items() if "PyTorch" in way and words), "none")
     print(f"\n{side} px, batch {BATCH}, {THREADS} threads, PyTorch {torch}", end="; ")
     print(f"best of {TURNS} turns of {STEPS} steps", flush=True)
     times: dict[str, list[float]] = {way: [] for way, words in told.items() if words}
     for turn in range(TURNS):
-        for way in filter(lambda way: progress(side, f"turn {turn + 1} of {TURNS}, {way}"), times):
+        for way in times:
+            progress(side, f"turn {turn + 1} of {TURNS}, {way}")
             workers[way].stdin.write("\n")
             workers[way].stdin.flush()
             times[way].append(float(hear(workers[way], 240)[0]))
@@ -61,10 +65,9 @@ def compare(side: int) -> None:
     print(f"\n{worker.stdout.strip()}", flush=True)
 
 
-def progress(side: int, what: str) -> bool:
+def progress(side: int, what: str) -> None:
     """Says on the error stream what is measured now: a benchmark takes some minutes."""
     print(f"{side} px: {what}", file=sys.stderr, flush=True)
-    return True
 
 
 def report(rates: dict[str, np.ndarray], told: dict[str, list[str]]) -> None:

@@ -14,6 +14,9 @@ from pathlib import Path
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
+from helpers.commands.series import find_notebooks
+from helpers.runs import write_atomic
+
 ROOT = Path(__file__).resolve().parent.parent
 TEXTS = ("README.md", "CONTRIBUTING.md", "docs/teaching.md", "notebooks/README.md")
 BRANCH = "main"
@@ -60,7 +63,7 @@ def main(root: Path = ROOT, write: bool = True) -> list[str]:
     """
     url = address(root)
     changed = [_in_text(root / name, url, write) for name in TEXTS if (root / name).exists()]
-    for path in sorted((root / "notebooks").glob("[0-9]*.ipynb")):
+    for path in find_notebooks(root / "notebooks"):
         changed.append(_in_notebook(path, url, write))
     return [path.relative_to(root).as_posix() for path in changed if path]
 
@@ -114,7 +117,7 @@ def _in_text(path: Path, url: str, write: bool) -> Path | None:
     old = path.read_text(encoding="utf-8")
     new = addressed(old, url)
     if write and new != old:
-        path.write_text(new, encoding="utf-8")
+        write_atomic(path, lambda path: path.write_text(new, encoding="utf-8"))
     return path if new != old else None
 
 
@@ -124,7 +127,7 @@ def _in_notebook(path: Path, url: str, write: bool) -> Path | None:
     give_door(notebook, path.name, url)
     changed = nbformat.writes(notebook) != before
     if write and changed:
-        nbformat.write(notebook, path)
+        write_atomic(path, lambda path: nbformat.write(notebook, path))
     return path if changed else None
 
 

@@ -96,9 +96,8 @@ def copy_weights(target: Path) -> dict[str, str]:
         found = registry.find_weights(name)
         notes[name] = found.note if found.pretrained else "not found on the machine of the kit"
         if found.layout in ("keras", "own"):  # the bundled ones come with a wheel
-            shutil.copy2(
-                found.path, target / (name + (".weights.h5", ".h5")[found.layout == "keras"])
-            )
+            suffix = ".h5" if found.layout == "keras" else ".weights.h5"
+            shutil.copy2(found.path, target / f"{name}{suffix}")
     return notes
 
 

@@ -16,10 +16,14 @@ Never edit a student notebook: edit the master, and run the command again.
 import ast
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import nbformat
+
+from helpers.commands.series import find_notebooks
+from helpers.runs import write_atomic
 
 HERE = Path(__file__).resolve().parent
 KEPT = ("setup", "exercise", "check", "solution")
@@ -33,16 +37,14 @@ hints are folded below each question; open the second one late. Solutions are in
 def main() -> None:
     """Writes all student notebooks anew."""
     for master in masters():
-        text = generate(master)
-        partial = HERE / f".{master.name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(HERE / master.name)
+        write = partial(Path.write_text, data=generate(master), encoding="utf-8")
+        write_atomic(HERE / master.name, write)
         print(f"written: {HERE.parent.name}/{HERE.name}/{master.name}")
 
 
 def masters() -> list[Path]:
     """Lists the notebooks that have exercises."""
-    return sorted(HERE.parent.glob("[0-9]*.ipynb"))
+    return find_notebooks(HERE.parent)
 
 
 def generate(master: Path) -> str:
