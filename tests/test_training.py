@@ -4,6 +4,7 @@ import gc
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -87,9 +88,31 @@ def test_when_a_run_is_killed_and_two_resume_it_then_one_does_and_no_bit_differs
 def test_when_trained_again_with_all_the_same_then_the_run_is_loaded(table):
     first, lines = _train(table, epochs=1), []
     second = _train(table, epochs=1, report=lines.append)
-    assert lines == []
+    assert lines == [second.provenance]
     pd.testing.assert_frame_equal(first.history, second.history)
     pd.testing.assert_frame_equal(first.predictions, second.predictions)
+
+
+def test_when_a_run_was_handed_out_then_the_report_and_the_run_say_that_it_was_loaded(
+    table, tmp_path, monkeypatch
+):
+    first, said = _train(table), []
+    monkeypatch.setenv("CNMC_WORK", str(tmp_path / "another"))
+    shutil.copytree(first.folder, tmp_path / "another" / "runs" / first.folder.name)
+    second = _train(table, report=said.append)
+    assert not first.is_loaded
+    assert first.provenance.startswith("trained in ")
+    assert second.is_loaded
+    assert said == [second.provenance]
+    assert second.provenance.startswith("loaded, not trained now: that took ")
+    assert second.metrics["accelerator"] in second.provenance
+
+
+def test_when_a_run_is_trained_then_no_line_says_that_it_was_loaded(table):
+    said = []
+    _train(table, report=said.append)
+    assert said
+    assert not any("loaded" in line for line in said)
 
 
 def test_when_the_seed_differs_then_so_does_the_result(table):

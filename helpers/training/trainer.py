@@ -34,12 +34,21 @@ class Run:
         history: One row per epoch.
         predictions: The validation and test rows of the table, with `probability` of ALL.
         metrics: Accuracy per part, best epoch, seconds, parameters, and how it was trained.
+        is_loaded: Whether it was finished before it was asked for, here or elsewhere.
     """
 
     folder: Path
     history: pd.DataFrame
     predictions: pd.DataFrame
     metrics: dict[str, Any]
+    is_loaded: bool = False
+
+    @property
+    def provenance(self) -> str:
+        """Whether it was trained now or before, here or elsewhere; how long that took, on what."""
+        took = f"{self.metrics['seconds']:,.0f} s on {self.metrics['accelerator']}"
+        how = "loaded, not trained now: that took" if self.is_loaded else "trained in"
+        return f"{how} {took}"
 
     @property
     def weights_note(self) -> str:
@@ -226,7 +235,8 @@ def train(
         start_from: A run of the same network whose weights to start from: for stage "last", a run
             of stage "head", followed at a lower rate.
         allow_leaks: Accepts subjects on both sides of the split, to show what they do.
-        report: Takes one line per epoch, such as `print`.
+        report: Takes one line per epoch, such as `print`; or one that says that the run
+            was loaded.
         task: What is learnt; `autoencoder.Reconstruction` is another.
         **told: Settings, as `loop.Settings` explains them; others are options of the network.
 
@@ -269,8 +279,12 @@ def train(
     with loop.on_device(settings.batch_size, settings.image_size):
         known = loop.mark_drawn(table)
         description = job.describe() | {"data": runs.table_digest(known)}
-        folder = runs.make_once(work_dir() / "runs", description, make)
-    return _load(folder, job)
+        root = work_dir() / "runs"
+        is_loaded = (root / runs.key_of(description)).exists()
+        run = _load(runs.make_once(root, description, make), job, is_loaded)
+    if report and is_loaded:
+        report(run.provenance)
+    return run
 
 
 def assemble(job: Classification, folder: Path) -> tuple[keras.Model, keras.Model, dict]:
@@ -283,12 +297,12 @@ def assemble(job: Classification, folder: Path) -> tuple[keras.Model, keras.Mode
     return network, learner, data
 
 
-def _load(folder: Path, job: Classification) -> Run:
+def _load(folder: Path, job: Classification, is_loaded: bool) -> Run:
     """Reads a run; the rows are the caller's, whose files may have moved since."""
     answers = pd.read_csv(folder / "predictions.csv")[job.answer]
     predictions = job.held_out().assign(**{job.answer: answers})
     metrics = json.loads((folder / "metrics.json").read_text())
-    return Run(folder, pd.read_csv(folder / "history.csv"), predictions, metrics)
+    return Run(folder, pd.read_csv(folder / "history.csv"), predictions, metrics, is_loaded)
 
 
 def predict(
