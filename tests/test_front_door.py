@@ -211,6 +211,12 @@ class TestPage:
         named = re.findall(r"^\| \[[^\]]*\]\((\w+)\.ipynb\)", told, re.MULTILINE)
         assert named == [path.stem for path in NOTEBOOKS]
 
+    def test_when_there_is_a_notebook_then_instructors_read_how_to_teach_it(self):
+        guide = (ROOT / "docs" / "teaching.md").read_text(encoding="utf-8")
+        told = guide.split("## Notebook by notebook")[1].split("\n## ")[0]
+        taught = re.findall(r"^\*\*(\w+) .+?\.\*\* \*Say:\*", told, re.MULTILINE)
+        assert taught == [path.stem.split("_")[0] for path in NOTEBOOKS]
+
     def test_when_a_word_is_explained_then_in_a_line_with_an_anchor_of_its_own(self):
         words = PAGE.split("## Glossary")[1]
         lines = [line for line in words.splitlines() if line.startswith("- ")]
