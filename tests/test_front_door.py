@@ -9,12 +9,15 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import types
 from contextlib import redirect_stdout
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
+import test_house
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from test_minutes import TABLE, rows
@@ -167,6 +170,13 @@ class TestTexts:
         text = "[a](none.md) [b](README.md#nowhere) [c](README.md#the-notebooks) [d](https://x.y)"
         assert broken_links(ROOT / "x.md", text) == ["none.md#", "README.md#nowhere"]
 
+    @pytest.mark.parametrize("name", sorted({*TEXTS} - {"CHANGELOG.md"}))  # which tells of the past
+    def test_when_a_text_names_a_file_then_it_is_there(self, name):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        places = r"(?<![\w/>])((?:\.github|benchmarks|docs|helpers|notebooks|tests)/[\w./-]+\.\w+)"
+        named = {file for file in re.findall(places, text) if "08" not in file}  # 08: an example
+        assert [file for file in sorted(named) if not (ROOT / file).exists()] == []
+
     @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
     def test_when_a_notebook_begins_then_it_links_once_to_the_words(self, path):
         cells = nbformat.read(path, as_version=4).cells
@@ -182,6 +192,29 @@ class TestTexts:
         assert powershell <= sh | set(re.findall(r" (\w+)=AVX2", text))
         # A server for a class runs Linux: there, one shell is enough.
         assert sh <= powershell or name == "docs/teaching.md"
+
+    def test_when_contributing_says_how_much_code_there_may_be_then_the_tests_say_so_too(self):
+        text = " ".join((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split())
+        told = re.search(
+            r"at most ([\d,]+) lines of code, (\d+) modules of at most (\d+) lines", text
+        )
+        most = test_house.MOST_LINES, test_house.MOST_MODULES, test_house.MOST_OF_ONE
+        assert tuple(int(number.replace(",", "")) for number in told.groups()) == most
+        assert [name for name in re.findall(r"`(MOST_\w+)`", text) if name in vars(test_house)]
+
+    def test_when_readme_names_versions_of_python_then_they_are_those_supported(self):
+        readme = (ROOT / "README.md").read_text(encoding="utf-8")
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        supported = re.findall(r":: (3\.\d+)", " ".join(project["classifiers"]))
+        told = re.search(r"need is Python (.+?), and ", readme)[1]
+        assert re.findall(r"3\.\d+", told) == supported
+
+    def test_when_readme_shows_the_papers_scores_then_they_are_those_it_prints(self):
+        readme = (ROOT / "README.md").read_text(encoding="utf-8")
+        paper = pd.read_csv(ROOT / "data" / "paper_results.csv", dtype=str)
+        names = paper["architecture"].replace("Proposed Model", "the proposed network")
+        lines = ("| " + names + " | " + paper["accuracy_percent"] + " % |").tolist()
+        assert [line for line in lines if line not in readme] == []
 
     def test_when_readme_shows_our_scores_then_they_are_those_of_notebook_06(self):
         readme = (ROOT / "README.md").read_text(encoding="utf-8")
