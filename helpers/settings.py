@@ -10,9 +10,13 @@ A fourth, `CNMC_CLUSTER`, names a Dask scheduler whose workers train: see `recip
 A fifth, `CNMC_PLAIN=1`, computes as Keras does by itself: see `training/hardware`.
 A relative folder counts from where a command starts, or from the project where a notebook does;
 `pin` writes it out in full on `import helpers`, so that it is the same one in every process.
+`~` and `$HOME` are filled in where no shell has done so.
 """
 
+from __future__ import annotations  # so that `doctor` can tell an older Python what it is
+
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -123,8 +127,7 @@ def work_dir() -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        advice = "Set CNMC_WORK to a folder that you can write to."
-        raise PermissionError(f"{advice} Received: {error}") from error
+        raise PermissionError(f"Set CNMC_WORK to a folder of yours. Received: {error}") from error
     return folder
 
 
@@ -133,26 +136,33 @@ def cluster() -> str:
     return _told("CNMC_CLUSTER")
 
 
+def is_plain() -> bool:
+    """Says whether `CNMC_PLAIN` asks for what Keras computes by itself."""
+    if (value := _told("CNMC_PLAIN")) not in ("", "0", "1"):
+        raise ValueError(f"CNMC_PLAIN is 1 for yes, 0 or unset for no. Received: {value!r}")
+    return value == "1"
+
+
 def pin() -> None:
     """Writes out in full the folders that the variables name: processes start in other folders."""
     for name in ("CNMC_DATA", "CNMC_WORK"):
-        with suppress(ValueError):  # raised again, and shown, where the folder is asked for
+        with suppress(ValueError, OSError):  # raised again where the folder is asked for
             if folder := _folder(name):
                 os.environ[name] = str(folder)
 
 
 def _folder(name: str) -> Path | None:
-    told = _told(name)
-    if not told:
-        return None
-    here = PROJECT if Path.cwd() == PROJECT / "notebooks" else Path.cwd()
-    return (here / Path(told).expanduser()).resolve()
+    told = os.path.expanduser(os.path.expandvars(_told(name)))
+    if re.search(r"^~|\$[\w{]", told):
+        raise ValueError(f"{name} holds a name that is unknown: write it out. Received: {told!r}")
+    here = PROJECT if Path.cwd().is_relative_to(PROJECT / "notebooks") else Path.cwd()
+    return (here / told).resolve() if told else None
 
 
 def _told(name: str) -> str:
     """Returns a variable, or "" where it is unset."""
     value = os.environ.get(name, "")
-    if value != value.strip("\"' \t\r\n"):
+    if value != value.strip().strip("\"'`“”„«»‘’‚\ufeff\u200b"):  # the last two are invisible
         raise ValueError(f"{name} holds quotes or blanks around its value. Received: {value!r}")
     return value
 
@@ -191,8 +201,11 @@ def mute() -> None:
 
 
 def pin_keras() -> None:
-    """Gives Keras, once imported, what every result rests on, whatever ~/.keras/keras.json says."""
+    """Gives Keras, once imported, what every result rests on, whatever the user's set-up says."""
     if keras := sys.modules.get("keras"):
         keras.config.set_floatx("float32")
         keras.config.set_image_data_format("channels_last")
         keras.config.set_epsilon(1e-7)
+        # Else KERAS_MAX_EPOCHS and the like end a training early, and it is kept as a whole one.
+        keras.config.set_max_epochs(None)
+        keras.config.set_max_steps_per_epoch(None)

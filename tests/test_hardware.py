@@ -51,6 +51,19 @@ def test_when_onednn_is_held_to_an_older_chip_then_there_is_no_bfloat16(tmp_path
     assert hardware.cpu_has_bfloat16(cpuinfo)
 
 
+@pytest.mark.parametrize(("name", "isa"), [("ONEDNN_MAX_CPU_ISA", "avx2"),
+                                           ("DNNL_MAX_CPU_ISA", "AVX2")])  # fmt: skip
+def test_when_the_chip_is_held_in_other_words_then_they_count_as_onednn_counts_them(
+    choose, tmp_path, monkeypatch, name, isa
+):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("flags\t\t: fpu avx512_bf16\n")
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    monkeypatch.setenv(name, isa)
+    assert not hardware.cpu_has_bfloat16(cpuinfo)
+    assert choose(_machine()).numerics.endswith(f", {name}={isa}")
+
+
 def test_when_the_system_describes_no_processor_then_there_is_no_bfloat16(tmp_path):
     assert not hardware.cpu_has_bfloat16(tmp_path / "missing")
 
@@ -166,6 +179,26 @@ def test_when_fewer_threads_share_the_sums_then_numerics_and_note_say_so(choose,
     assert "CPU, 1 of 4 cores" in one.note
     gpu = (8, 0)
     assert choose(_machine(gpu)).numerics == choose(_machine(gpu, threads=1)).numerics
+
+
+@pytest.mark.parametrize(("told", "threads"), [("1", 1), ("0", 4), ("many", 4), ("", 4)])
+def test_when_tensorflows_own_variable_says_the_threads_then_numerics_do(
+    choose, monkeypatch, told, threads
+):
+    monkeypatch.setattr(hardware, "processors", lambda: 4)
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", told)
+    assert f", {threads} threads" in choose(_machine()).numerics
+    assert f", {2} threads" in choose(_machine(threads=2)).numerics
+
+
+@pytest.mark.parametrize("value", ["", "0"])
+def test_when_plain_computing_is_not_asked_for_then_the_numerics_stay(choose, monkeypatch, value):
+    monkeypatch.delenv("CNMC_PLAIN", raising=False)
+    before = choose(_machine((9, 0))).numerics
+    monkeypatch.setenv("CNMC_PLAIN", value)
+    assert choose(_machine((9, 0))).numerics == before
+    monkeypatch.setenv("CNMC_PLAIN", "1")
+    assert choose(_machine((9, 0))).numerics == "GPU x 1, float32, CNMC_PLAIN=1"
 
 
 def test_when_convolutions_are_in_bfloat16_then_probabilities_are_still_told_apart():

@@ -81,23 +81,66 @@ def test_when_folders_are_relative_then_processes_in_other_folders_find_the_same
     assert found.stdout.split() == [str(here / "images"), str(here.parent / "w")]
 
 
-def test_when_a_notebook_starts_with_a_relative_folder_then_it_is_the_projects(monkeypatch):
-    monkeypatch.chdir(PROJECT / "notebooks")
+@pytest.mark.parametrize("place", ["notebooks", "notebooks/exercises"])
+def test_when_a_notebook_starts_with_a_relative_folder_then_it_is_the_projects(monkeypatch, place):
+    monkeypatch.chdir(PROJECT / place)
     for name, value in (("CNMC_DATA", "images"), ("CNMC_WORK", "deep/work")):
         monkeypatch.setenv(name, value)
         settings.pin()
         assert os.environ[name] == str(PROJECT / value)
 
 
-@pytest.mark.parametrize("value", ['"/data"', " /data ", "'data", "smoke ", " ", "smoke\r"])
+PASTED = ["“/data”", "„/data“", "«/data»", "\u00a0/data", "/data\u200b", "\ufeff/data", "`/data`"]
+
+
+@pytest.mark.parametrize(
+    "value", ['"/data"', " /data ", "'data", "smoke ", " ", "smoke\r", *PASTED]
+)
 def test_when_quotes_or_blanks_are_around_a_value_then_they_are_named(monkeypatch, value):
     asked = {"CNMC_DATA": settings.data_dir, "CNMC_WORK": settings.work_dir,
-             "CNMC_PROFILE": settings.active, "CNMC_CLUSTER": settings.cluster}  # fmt: skip
+             "CNMC_PROFILE": settings.active, "CNMC_CLUSTER": settings.cluster,
+             "CNMC_PLAIN": settings.is_plain}  # fmt: skip
     for name, ask in asked.items():
         monkeypatch.setenv(name, value)
         settings.pin()  # leaves it for the one who asks
         with pytest.raises(ValueError, match=rf"{name} holds quotes or blanks.*Received: "):
             ask()
+
+
+@pytest.mark.parametrize("value", ["~/deep/w", "$HOME/deep/w", "${HOME}/deep/w"])
+def test_when_no_shell_has_filled_in_the_home_then_it_is_found(monkeypatch, tmp_path, value):
+    monkeypatch.setenv("HOME" if os.name != "nt" else "USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("CNMC_WORK", value)
+    assert settings.work_dir() == (tmp_path / "deep" / "w").resolve()
+
+
+@pytest.mark.parametrize("value", ["~nobody-of-that-name/w", "$NO_SUCH_NAME/w", "${NO_SUCH_NAME}"])
+def test_when_a_name_in_a_folder_is_unknown_then_it_is_refused_and_nothing_is_made(tmp_path, value):
+    told = {"CNMC_DATA": value, "CNMC_WORK": value}
+    for ask in ("data_dir", "work_dir"):
+        found = answer(f"from helpers import settings; settings.{ask}()", tmp_path, **told)
+        assert found.stderr.splitlines()[-1].startswith("ValueError: CNMC_")
+        assert found.stderr.rstrip().endswith(f"unknown: write it out. Received: {value!r}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_when_a_folder_ends_in_a_dollar_then_it_is_taken_as_it_is(monkeypatch, tmp_path):
+    monkeypatch.setenv("CNMC_WORK", str(tmp_path / "home$" / "me"))  # a hidden share of Windows
+    assert settings.work_dir() == (tmp_path / "home$" / "me").resolve()
+
+
+@pytest.mark.parametrize(("value", "plain"), [("", False), ("0", False), ("1", True)])
+def test_when_plain_computing_is_asked_for_then_one_says_yes(monkeypatch, value, plain):
+    monkeypatch.setenv("CNMC_PLAIN", value)
+    assert settings.is_plain() is plain
+
+
+@pytest.mark.parametrize("value", ["true", "no", "2", "01"])
+def test_when_plain_computing_is_asked_for_in_other_words_then_they_are_refused(monkeypatch, value):
+    monkeypatch.setenv("CNMC_PLAIN", value)
+    with pytest.raises(ValueError, match=rf"CNMC_PLAIN is 1 .* 0 or unset .*Received: '{value}'"):
+        settings.is_plain()
 
 
 def test_when_the_work_folder_cannot_be_made_then_it_says_what_to_set(monkeypatch, tmp_path):
@@ -122,3 +165,21 @@ def test_when_keras_is_told_otherwise_then_the_series_still_has_its_numbers(tmp_
     code = f"from helpers import settings\n{how}\n{NUMBERS}"
     found = answer(code, tmp_path, KERAS_HOME=str(tmp_path), KERAS_BACKEND="torch")
     assert found.stdout.split() == ["tensorflow", "float32", "channels_last", "1e-07", "float32"]
+
+
+SHORT = """
+import numpy as np
+from helpers.training.loop import fix_seeds, keras
+fix_seeds(1)
+model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+model.compile("sgd", "mse")
+counted = []
+count = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_, **__: counted.append(1))
+model.fit(np.ones((6, 1)), np.ones(6), 2, epochs=3, verbose=0, callbacks=[count])
+print(len(counted))
+"""
+
+
+@pytest.mark.parametrize("name", ["KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH"])
+def test_when_keras_is_told_to_stop_early_then_a_training_is_as_long_as_asked(tmp_path, name):
+    assert answer(SHORT, tmp_path, **{name: "1"}).stdout == "9\n"  # 3 epochs of 3 batches

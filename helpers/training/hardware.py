@@ -31,13 +31,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from helpers.settings import processors
+from helpers.settings import is_plain, processors
 
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 # What oneDNN may be held to that has no bfloat16: so a large chip computes as a laptop does.
 NO_BFLOAT16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI"}
-_SWITCHES = ("TF_ENABLE_ONEDNN_OPTS", "ONEDNN_MAX_CPU_ISA", "TF_XLA_FLAGS", "NVIDIA_TF32_OVERRIDE",
-             "CNMC_PLAIN")  # fmt: skip
+_ISA = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")  # the second is the older name
+_SWITCHES = ("TF_ENABLE_ONEDNN_OPTS", *_ISA, "TF_XLA_FLAGS", "NVIDIA_TF32_OVERRIDE")
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Accelerator:
     @property
     def is_one_cpu(self) -> bool:
         """Whether it is a CPU that shares no batch: there the fast kernels and steps apply."""
-        return self.kind == "CPU" and self.devices == 1 and not _is_plain()
+        return self.kind == "CPU" and self.devices == 1 and not is_plain()
 
     @contextmanager
     def scope(self) -> Iterator[None]:
@@ -103,10 +103,10 @@ def choose_accelerator() -> Accelerator:
     names = tuple(device.name for device in tf.config.list_logical_devices(kind))
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
     # Tensor cores for 16 bits came with capability 7.0; the policy is one that all compute fast.
-    known = [] if _is_plain() else [d.get("compute_capability", (0, 0)) for d in details]
+    known = [] if is_plain() else [d.get("compute_capability", (0, 0)) for d in details]
     capability = min(known, default=(0, 0))
     policy, xla = precision_for(capability), capability > (0, 0)
-    onednn = not gpus and not _is_plain() and cpu_has_bfloat16()
+    onednn = not gpus and not is_plain() and cpu_has_bfloat16()
     if onednn:
         _use_onednn_bfloat16()
     cores = processors()  # that a container or the user's bounds leave, not those of the machine
@@ -116,24 +116,22 @@ def choose_accelerator() -> Accelerator:
     threads = _threads_told() or cores
     strategy = _mirror(names) if len(names) > 1 else tf.distribute.get_strategy()
     bits = "oneDNN in bfloat16" if onednn else policy
-    device = f"CPU of {cores} cores" if threads == cores else f"CPU, {threads} of {cores} cores"
-    if gpus:
-        device = details[0].get("device_name", "GPU")
+    cpu = f"CPU of {cores} cores" if threads == cores else f"CPU, {threads} of {cores} cores"
+    device = details[0].get("device_name", "GPU") if gpus else cpu
     note = f"{len(names)} x {device}, {bits}, {'XLA' if xla else 'no XLA'}{_switches()}"
     return Accelerator(kind, len(names), policy, xla, onednn, threads, strategy, note)
 
 
 def _switches() -> str:
     """Names the environment variables that are set and change what TensorFlow computes."""
-    return "".join(f", {name}={os.environ[name]}" for name in _SWITCHES if os.environ.get(name))
-
-
-def _is_plain() -> bool:
-    return os.environ.get("CNMC_PLAIN", "") not in ("", "0")
+    told = [f", {name}={os.environ[name]}" for name in _SWITCHES if os.environ.get(name)]
+    return "".join([*told, ", CNMC_PLAIN=1" if is_plain() else ""])
 
 
 def _threads_told() -> int:
-    return tf.config.threading.get_intra_op_parallelism_threads()
+    told = os.environ.get("TF_NUM_INTRAOP_THREADS", "")  # TensorFlow does not count it as its own
+    threads: int = tf.config.threading.get_intra_op_parallelism_threads()
+    return threads or int(told if told.isdecimal() else 0)
 
 
 def precision_for(capability: tuple[int, int]) -> str:
@@ -163,7 +161,7 @@ def cpu_has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
     `cpuinfo` is the system's description of its processors; where there is none, the answer is no.
     """
-    if not cpuinfo.is_file() or os.environ.get("ONEDNN_MAX_CPU_ISA") in NO_BFLOAT16:
+    if not cpuinfo.is_file() or NO_BFLOAT16 & {os.environ.get(n, "").upper() for n in _ISA}:
         return False
     flags = (line for line in cpuinfo.read_text().splitlines() if line.startswith("flags"))
     return not BFLOAT16_FLAGS.isdisjoint(next(flags, "").split())
