@@ -53,14 +53,16 @@ def make_once(root: Path, description: Mapping[str, Any], make: Callable[[Path],
     """
     key = key_of(description)
     folder, partial = root / key, root / f".{key}.partial"
-    if not folder.exists():  # what is finished is read without a lock, from read-only folders, too
+    # What is finished is read without a lock, from read-only folders, too.
+    if not os.path.exists(folder):
         with lock(root / f".{key}.lock"):
             if not folder.exists():
                 partial.mkdir(exist_ok=True)
                 make(partial)
                 _seal(partial, key, description)
                 os.replace(partial, folder)
-    _check_record(folder, key)
+    with _said_where_to_go(root):
+        _check_record(folder, key)
     return folder
 
 
@@ -70,23 +72,32 @@ def lock(path: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     held = FileLock(path, mode=0o664)
-    try:
+    with _said_where_to_go(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             held.acquire(timeout=1)
         except Timeout:
             logging.getLogger(__name__).warning("Waiting for another process, which holds %s", path)
             held.acquire()
+        except NotImplementedError as error:
+            raise OSError(errno.ENOLCK, str(error)) from error
+        try:
+            yield
+        finally:
+            held.release()
+
+
+@contextmanager
+def _said_where_to_go(folder: Path) -> Iterator[None]:
+    """Explains refusals of a folder; of what lies elsewhere, such as an image, they stay theirs."""
+    try:
         yield
-    except (OSError, NotImplementedError) as error:
-        if getattr(error, "errno", errno.ENOSYS) not in CANNOT_WRITE:
+    except OSError as error:
+        place = Path(str(error.filename or folder))
+        if error.errno not in CANNOT_WRITE or not place.is_relative_to(folder):
             raise
-        raise PermissionError(
-            "Expected a folder to write to, on a disk with file locks: name another, or set "
-            f"CNMC_WORK to one. Received: {str(path.parent)!r}: {error}"
-        ) from error
-    finally:
-        held.release()
+        advice = "Name a folder that you can read and write, on a disk with locks, or set CNMC_WORK"
+        raise PermissionError(f"{advice}. Received: {str(folder)!r}: {error}") from error
 
 
 def _seal(folder: Path, key: str, description: Mapping[str, Any]) -> None:
@@ -101,17 +112,15 @@ def _seal(folder: Path, key: str, description: Mapping[str, Any]) -> None:
 def _check_record(folder: Path, key: str) -> None:
     """Refuses a folder whose record is not the run's, or whose tables are not as recorded."""
     wrong = [MANIFEST]
-    with suppress(OSError, ValueError, KeyError, TypeError):
+    with suppress(FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         record = json.loads((folder / MANIFEST).read_text())
         files = {folder / name: digest for name, digest in record["files"].items()}
         tables = [file for file in files if file.suffix in (".csv", ".json")]
         changed = [f.name for f in tables if not f.is_file() or file_digest(f) != files[f]]
         wrong = changed if record["key"] == key else wrong
     if wrong:
-        raise ValueError(
-            f"A run's folder holds what its {MANIFEST} records: move the folder away, and the run "
-            f"is made anew. Received: {folder} with no {wrong[0]}, or another"
-        )
+        advice = f"Expected what its {MANIFEST} records: move the folder away, and it is made anew"
+        raise ValueError(f"{advice}. Received: {folder} with no {wrong[0]}, or another")
 
 
 def write_atomic(path: Path, write: Callable[[Path], Any]) -> None:
@@ -129,9 +138,7 @@ def new_folder(target: Path) -> Iterator[Path]:
     """
     with lock(target.with_name(f".{target.name}.lock")):
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise FileExistsError(
-                f"The folder must be new or empty; nothing was changed. Received: {target}"
-            )
+            raise FileExistsError(f"Name a folder that is new or empty. Received: {target}")
         partial = target.with_name(f".{target.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
@@ -149,10 +156,8 @@ def check_disk(folder: Path, needed_bytes: float, what: str) -> None:
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     free = shutil.disk_usage(there).free
     if free < needed_bytes:
-        raise OSError(
-            f"{what} needs {in_units(needed_bytes)} of free disk: make room, or name a folder on "
-            f"another disk. Received: {str(folder)!r} with {in_units(free)} free"
-        )
+        needs = f"{what} needs {in_units(needed_bytes)} of free disk: make room, or name another"
+        raise OSError(f"{needs}. Received: {str(folder)!r} with {in_units(free)} free")
 
 
 def in_units(size: float) -> str:

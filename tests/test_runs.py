@@ -46,7 +46,9 @@ def test_when_a_run_is_whole_then_it_is_not_made_again(tmp_path):
     assert json.loads((first / "run.json").read_text())["description"] == {"seed": 1}
 
 
-@pytest.mark.parametrize("text", [None, "[]", "{", '{"key": "0000000000000000"}'])
+@pytest.mark.parametrize(
+    "text", [None, "[]", "{", '{"key": "0000000000000000"}', '{"key": 1, "files": ["model.txt"]}']
+)
 def test_when_a_folder_has_no_manifest_of_its_own_then_it_is_refused_and_kept(tmp_path, text):
     folder = runs.make_once(tmp_path, {"seed": 1}, _make)
     (folder / "run.json").unlink()
@@ -178,6 +180,23 @@ def test_when_the_work_is_refused_for_another_cause_then_that_is_told(tmp_path):
         runs.make_once(tmp_path, {"seed": 1}, full)
 
 
+def test_when_an_image_cannot_be_read_then_no_other_work_folder_is_advised(tmp_path):
+    def make(folder: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "/data/UID_1_1_1_all.bmp")
+
+    with pytest.raises(PermissionError, match="UID_1_1_1_all") as told:
+        runs.make_once(tmp_path / "runs", {"seed": 1}, make)
+    assert "CNMC_WORK" not in str(told.value)
+
+
+def test_when_the_work_itself_is_not_implemented_then_nothing_is_said_of_locks(tmp_path):
+    def make(folder: Path) -> None:
+        raise NotImplementedError("Cannot convert a symbolic tensor")
+
+    with pytest.raises(NotImplementedError, match="symbolic tensor"):
+        runs.make_once(tmp_path, {"seed": 1}, make)
+
+
 @pytest.mark.skipif(getattr(os, "geteuid", lambda: 1)() != 0, reason="changes the user: needs root")
 class TestOtherUser:
     """Two users, one work folder; the second has the group of the first."""
@@ -205,6 +224,19 @@ class TestOtherUser:
         assert runs.make_once(shared, {"seed": 1}, _make) == first
         with pytest.raises(PermissionError, match=r"set CNMC_WORK.*Permission denied"):
             runs.make_once(shared, {"seed": 2}, _make)
+
+    @pytest.mark.parametrize("closed", ["work", "runs", "run", "run.json"])
+    def test_when_another_user_keeps_a_run_to_himself_then_it_says_what_to_set(
+        self, shared, closed
+    ):
+        folder = runs.make_once(shared / "runs", {"seed": 1}, _make)
+        for path in (shared, folder.parent):
+            path.chmod(0o777)
+        places = {"work": shared, "runs": folder.parent, "run": folder}
+        places.get(closed, folder / closed).chmod(0o000)
+        os.seteuid(65534)
+        with pytest.raises(PermissionError, match=r"set CNMC_WORK.*Received: .*Permission denied"):
+            runs.make_once(shared / "runs", {"seed": 1}, _make)
 
 
 def test_when_a_disk_is_too_small_then_it_says_for_what_and_where(tmp_path):
