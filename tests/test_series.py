@@ -64,7 +64,7 @@ def test_when_a_notebook_takes_long_then_a_log_says_where_it_is_now_and_then(mak
 
 
 def test_when_it_runs_on_a_terminal_then_one_line_is_rewritten_for_each_notebook(make, monkeypatch):
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(series.os, "isatty", lambda number: number == 1)
     _, _, said = make(n00_long=["import time; time.sleep(3)"], n01_short=["1"])
     first, second, rest = said.split("\n")
     assert first.count("\r") >= 3
@@ -189,10 +189,14 @@ def runs(pid):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no such signals")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_when_the_series_is_stopped_then_it_ends_at_once_with_its_processes(tmp_path, number):
-    told = tmp_path / "pid"
-    code = f"import os, time\nopen({str(told)!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)"
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_when_the_series_is_stopped_then_it_ends_at_once_with_its_processes(tmp_path, name):
+    told, number = tmp_path / "pid", getattr(signal, name)
+    sleep = "import time; time.sleep(600)"
+    code = (
+        f"import subprocess, sys\nleft = subprocess.Popen([sys.executable, '-c', {sleep!r}])\n"
+        f"open({str(told)!r}, 'w').write(str(left.pid))\n{sleep}"
+    )
     for name in ("00_one", "01_two"):
         nbformat.write(new_notebook(cells=[new_code_cell(code)]), tmp_path / f"{name}.ipynb")
     call = f"series.run('smoke', (), print, pathlib.Path({str(tmp_path)!r}))"
@@ -214,6 +218,36 @@ def test_when_a_notebook_leaves_a_process_behind_then_it_does_not_hold_our_strea
     code = "import os\nnull = os.stat(os.devnull).st_rdev\nassert os.fstat({}).st_rdev == null"
     _, results, _ = make(n01_left=[code.format(1), code.format(2)])
     assert [result.status for result in results] == ["ok"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no nohup")
+def test_when_a_hang_up_is_ignored_as_nohup_does_then_it_stays_so(make, monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        make(n00_one=["1"])
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_when_no_page_can_be_made_then_the_executed_notebook_is_kept_and_no_cell_is_blamed(
+    make, monkeypatch
+):
+    def fail(**_):
+        raise ValueError("No template sub-directory with name 'classic' found")
+
+    monkeypatch.setattr(series, "HTMLExporter", fail)
+    page, results, said = make(n00_one=["fine = 40 + 2\nfine"])
+    assert "No template" in results[0].problem
+    assert "fine" not in said
+    executed = nbformat.read(page.parent / "00_one.ipynb", as_version=4)
+    assert executed.cells[1].outputs[0].data["text/plain"] == "42"
+
+
+def test_when_standard_output_is_closed_then_the_notebooks_run(make, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    _, results, _ = make(n00_one=["import time; time.sleep(2)"])
+    assert results[0].status == "ok"
 
 
 def test_when_some_are_asked_for_then_only_these_are_listed(tmp_path):

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -66,7 +65,9 @@ def run(
     paths, results = find_notebooks(notebooks, only), []
     folder = settings.work_dir() / "series" / profile
     folder.mkdir(parents=True, exist_ok=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends all, as Ctrl+C does
+    for name in ("SIGTERM", "SIGHUP"):  # the second: its terminal was closed; not on Windows
+        if signal.getsignal(number := getattr(signal, name, signal.SIGTERM)) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)  # ends all, as Ctrl+C does
     for number, path in enumerate(paths, start=1):
         tell = partial(_tell, report, f"[{number}/{len(paths)}] {path.stem:<24}")
         result = _execute(path, folder, profile, tell)
@@ -94,7 +95,7 @@ def find_notebooks(folder: Path, only: Sequence[str] = ()) -> list[Path]:
 
 def _tell(report: Callable[[str], Any], head: str, text: str, end: str = "") -> None:
     """Rewrites the line of a notebook on a terminal; in a log there is one more."""
-    report(f"\r{head}{text:<32}{end}" if sys.stdout.isatty() else f"{head}{text}\n")
+    report(f"\r{head}{text:<32}{end}" if os.isatty(1) else f"{head}{text}\n")
 
 
 def _execute(path: Path, folder: Path, profile: str, tell: Callable[[str], Any]) -> Result:
@@ -102,8 +103,8 @@ def _execute(path: Path, folder: Path, profile: str, tell: Callable[[str], Any])
     state: dict[str, Any] = {"cells": [], "cell_index": -1, "problem": ""}
     run = partial(_run_cells, path, folder, profile, state)
     seconds, peak = _measure(threading.Thread(target=run, daemon=True), state, tell)
-    status = "failed" if state["problem"] else "ok"
-    return Result(path.stem, status, seconds, peak, state["problem"])
+    problem = state["problem"]
+    return Result(path.stem, "failed" if problem else "ok", seconds, peak, problem)
 
 
 def _measure(worker: threading.Thread, state: dict, tell: Callable) -> tuple[float, float]:
@@ -120,7 +121,7 @@ def _measure(worker: threading.Thread, state: dict, tell: Callable) -> tuple[flo
                 with suppress(psutil.Error):  # it has ended meanwhile
                     used += process.memory_info().rss
             peak, seconds = max(peak, used), time.monotonic() - began
-            if worker.is_alive() and seconds - told >= (1 if sys.stdout.isatty() else EVERY):
+            if worker.is_alive() and seconds - told >= (1 if os.isatty(1) else EVERY):
                 told = seconds
                 tell(f"{seconds:8.0f} s  cell {state['cell_index'] + 1} of {len(state['cells'])}")
     finally:
@@ -145,9 +146,9 @@ def _run_cells(path: Path, folder: Path, profile: str, state: dict[str, Any]) ->
             client.execute(cleanup_kc=True, env={**os.environ, "CNMC_PROFILE": profile}, **APART)
         finally:
             atexit.unregister(client._cleanup_kernel)  # left there if no kernel started
+            runs.write_atomic(copy, lambda path: nbformat.write(notebook, path))
             exporter = HTMLExporter(template_name="classic", exclude_input=True)
             text, _ = exporter.from_notebook_node(notebook)
-            runs.write_atomic(copy, lambda path: nbformat.write(notebook, path))
             runs.write_atomic(page, lambda path: path.write_text(text, encoding="utf-8"))
     except Exception as error:  # a damaged file, a kernel that does not start, a cell: this one
         state["problem"] = _explain(state["cells"], error)
@@ -160,8 +161,9 @@ def _own_kernel() -> AsyncKernelManager:
 
 
 def _explain(cells: Sequence[Any], error: Exception) -> str:
-    """Shows the cell that failed, and the last line of what Python said."""
-    done = [c for c in cells if c.cell_type == "code" and "execution" in c.metadata]
+    """Shows the cell that failed, if one did, and the last line of what Python said."""
+    told = cells if type(error).__module__.startswith("nbclient") else []
+    done = [c for c in told if c.cell_type == "code" and "execution" in c.metadata]
     source = [f"    {line}" for line in done[-1].source.splitlines()] if done else []
     said = f"{getattr(error, 'ename', type(error).__name__)}: {getattr(error, 'evalue', error)}"
     return "\n".join([*source, "", f"  {said.strip()}"])
