@@ -99,7 +99,7 @@ def _tensorflow() -> str:
 
 def _try(code: str, what: str = "not to be imported", **switches: str) -> str:
     """Runs code in a process of its own, and returns the last line that it prints."""
-    command, env = [sys.executable, "-c", f"{code}; print()"], {**os.environ, **switches}
+    command, env = [sys.executable, "-c", f"{code}\nprint()"], {**os.environ, **switches}
     tried = subprocess.run(command, capture_output=True, text=True, env=env, timeout=WAIT)
     if tried.returncode or not tried.stdout:
         lines = re.findall(r"^ *(?![\s\[^]).+", tried.stderr, re.MULTILINE) or ["no word"]
