@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-MANIFEST = "run.json"
+MANIFEST, TABLES = "run.json", (".csv", ".json")
 TOLD = ("label", "split", "subject", "linked_subject", "drawn")  # of an image, besides its bytes
 CANNOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
@@ -114,9 +114,8 @@ def _check_record(folder: Path, key: str) -> None:
     wrong = [MANIFEST]
     with suppress(FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         record = json.loads((folder / MANIFEST).read_text())
-        files = {folder / name: digest for name, digest in record["files"].items()}
-        tables = [file for file in files if file.suffix in (".csv", ".json")]
-        changed = [f.name for f in tables if not f.is_file() or file_digest(f) != files[f]]
+        files = {folder / n: was for n, was in record["files"].items() if n.endswith(TABLES)}
+        changed = [f.name for f, was in files.items() if not f.is_file() or file_digest(f) != was]
         wrong = changed if record["key"] == key else wrong
     if wrong:
         advice = f"Expected what its {MANIFEST} records: move the folder away, and it is made anew"

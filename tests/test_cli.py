@@ -271,6 +271,7 @@ class TestDoctor:
         (tmp_path / "memory").mkdir()
         for name, held in zip(files, (2_000_000_000, 500_000_000), strict=True):
             (tmp_path / name).write_text(f"{held}\n")
+            (tmp_path / name).with_name("memory.stat").write_text("inactive_file 0\n")
         monkeypatch.setattr(doctor, "CGROUPS", tmp_path)
         assert re.search(r"warn +memory +1\.5 GB free of 2\.0 GB\n", run("doctor")[1])
 

@@ -49,17 +49,24 @@ def test_when_tensorflow_ends_the_process_without_a_word_then_it_is_not_ready(lo
      ("5:cpu,cpuacct:/\n4:memory:/user.slice/me\n0::/\n",
       ("memory.limit_in_bytes", "memory.usage_in_bytes"))],
 )  # fmt: skip
+@pytest.mark.parametrize(
+    ("stat", "free"),
+    [("anon 5\nfile 400000000\ninactive_file 0\n", "1.5"),
+     ("active_file 7\ninactive_file 400000000\n", "1.9"),  # which the system gives back
+     ("inactive_file 0\nactive_file 7\ntotal_inactive_file 400000000\n", "1.9")],
+)  # fmt: skip
 def test_when_a_group_around_the_process_has_little_memory_then_that_counts(
-    look, monkeypatch, tmp_path, own, files
+    look, monkeypatch, tmp_path, own, files, stat, free
 ):
     (tmp_path / "own").write_text(own)
     group = tmp_path / ("memory/user.slice/me" if "4:" in own else "user.slice/me")
     group.mkdir(parents=True)
     for name, held in zip(files, (2_000_000_000, 500_000_000), strict=True):
         (group / name).write_text(f"{held}\n")
+    (group / "memory.stat").write_text(stat)
     monkeypatch.setattr(doctor, "CGROUPS", tmp_path)
     monkeypatch.setattr(doctor, "OWN", tmp_path / "own")
-    assert "warn  memory      1.5 GB free of 2.0 GB" in look("memory")[1]
+    assert f"warn  memory      {free} GB free of 2.0 GB" in look("memory")[1]
 
 
 def test_when_another_group_has_little_memory_then_that_does_not_count(look, monkeypatch, tmp_path):

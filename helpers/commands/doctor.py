@@ -119,9 +119,11 @@ def _memory() -> str:
     for folder, names in product({p for end in ends for p in (end, *end.parents)}, LIMITS):
         try:
             limit, used = (int((folder / name).read_text()) for name in names)
+            *_, cached = re.findall(r"inactive_file (\d+)", (folder / "memory.stat").read_text())
         except (OSError, ValueError):  # no such limit, or none: "max"
             continue
-        free, total = min(free, limit - used), min(total, limit)
+        # What was read from files is kept as long as nothing else needs the memory.
+        free, total = min(free, limit - used + int(cached)), min(total, limit)
     return _enough(free, MEMORY_NEEDED, f"of {total / GB:.1f} GB")
 
 
