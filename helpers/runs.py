@@ -96,7 +96,7 @@ def _said_where_to_go(folder: Path) -> Iterator[None]:
         place = Path(str(error.filename or folder))
         if error.errno not in CANNOT_WRITE or not place.is_relative_to(folder):
             raise
-        advice = "Name a folder that you can read and write, on a disk with locks, or set CNMC_WORK"
+        advice = "Expected a folder to write to, on a disk with file locks: set CNMC_WORK to one"
         raise PermissionError(f"{advice}. Received: {str(folder)!r}: {error}") from error
 
 
@@ -118,7 +118,7 @@ def _check_record(folder: Path, key: str) -> None:
         changed = [f.name for f, was in files.items() if not f.is_file() or file_digest(f) != was]
         wrong = changed if record["key"] == key else wrong
     if wrong:
-        advice = f"Expected what its {MANIFEST} records: move the folder away, and it is made anew"
+        advice = f"A run's folder holds what its {MANIFEST} records: move the folder away"
         raise ValueError(f"{advice}. Received: {folder} with no {wrong[0]}, or another")
 
 
@@ -137,7 +137,8 @@ def new_folder(target: Path) -> Iterator[Path]:
     """
     with lock(target.with_name(f".{target.name}.lock")):
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise FileExistsError(f"Name a folder that is new or empty. Received: {target}")
+            why = "The folder must be new or empty; nothing was changed"
+            raise FileExistsError(f"{why}. Received: {target}")
         partial = target.with_name(f".{target.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
@@ -155,7 +156,7 @@ def check_disk(folder: Path, needed_bytes: float, what: str) -> None:
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     free = shutil.disk_usage(there).free
     if free < needed_bytes:
-        needs = f"{what} needs {in_units(needed_bytes)} of free disk: make room, or name another"
+        needs = f"{what} needs {in_units(needed_bytes)} of free disk: make room, or use another"
         raise OSError(f"{needs}. Received: {str(folder)!r} with {in_units(free)} free")
 
 

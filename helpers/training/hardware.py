@@ -129,9 +129,8 @@ def _switches() -> str:
 
 
 def _threads_told() -> int:
-    told = os.environ.get("TF_NUM_INTRAOP_THREADS", "")  # TensorFlow does not count it as its own
-    threads: int = tf.config.threading.get_intra_op_parallelism_threads()
-    return threads or int(told if told.isdecimal() else 0)
+    own = os.environ.get("TF_NUM_INTRAOP_THREADS", "")  # TensorFlow's, which it does not return
+    return tf.config.threading.get_intra_op_parallelism_threads() or int(own.isdecimal() and own)
 
 
 def precision_for(capability: tuple[int, int]) -> str:
