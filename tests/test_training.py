@@ -345,7 +345,8 @@ def test_when_a_network_is_unknown_then_the_known_ones_are_listed(table):
 
 def test_when_epochs_are_reported_then_a_long_fit_says_some_twenty_lines():
     lines = []
-    progress = callbacks.Progress(lines.append, 100)
+    progress = callbacks.Progress(lines.append)
+    progress.set_params({"epochs": 100})  # as Keras does at the start of a fit
     logs = {"loss": 0.5, "accuracy": 0.75, "val_loss": 0.25, "val_accuracy": 0.5}
     for epoch in range(100):
         progress.on_epoch_begin(epoch)

@@ -107,13 +107,11 @@ class Progress(keras.callbacks.Callback):
 
     Args:
         report: Takes the line, such as `print`.
-        epochs: Epochs of the whole fit.
     """
 
-    def __init__(self, report: Callable[[str], Any], epochs: int):
+    def __init__(self, report: Callable[[str], Any]):
         super().__init__()
         self.report = report
-        self.epochs = epochs
         self.seconds: list[float] = []  # of each epoch
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -123,11 +121,11 @@ class Progress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """Reports the epoch; by the median, the slow first one soon stops to count."""
         self.seconds.append(time.monotonic() - self.began)
-        every = max(1, math.ceil(self.epochs / 20))
-        if len(self.seconds) == 1 or (epoch + 1) % every == 0 or epoch + 1 == self.epochs:
-            left = as_duration(np.median(self.seconds) * (self.epochs - epoch - 1))
+        done, epochs = epoch + 1, self.params["epochs"]
+        if len(self.seconds) == 1 or done % math.ceil(epochs / 20) == 0 or done == epochs:
+            left = as_duration(np.median(self.seconds) * (epochs - done))
             said = f"{_scores(logs)}; held out: {_scores(logs, 'val_')}"
-            self.report(f"epoch {epoch + 1:>3} of {self.epochs}: {said}, {left} left")
+            self.report(f"epoch {done:>3} of {epochs}: {said}, {left} left")
 
 
 def _scores(logs: dict[str, float], part: str = "") -> str:

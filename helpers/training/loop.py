@@ -286,7 +286,7 @@ def fit(
     if settings.watch_test or settings.select_on == "test":
         followers.append(keras.callbacks.LambdaCallback(on_epoch_end=watch))
     if report:
-        followers.append(callbacks.Progress(report, settings.epochs))
+        followers.append(callbacks.Progress(report))
     labels = data["train"].labels
     balance = compute_class_weight("balanced", classes=np.unique(labels), y=labels)
     weights = dict(enumerate(balance)) if settings.class_weights else None
