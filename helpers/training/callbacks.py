@@ -81,8 +81,7 @@ class Checkpoint(keras.callbacks.Callback):
             self.best = self.model.get_weights()
         if time.monotonic() - self.kept >= EVERY:
             history = np.frombuffer(json.dumps(self.history).encode(), np.uint8)
-            state = [keras.ops.convert_to_numpy(variable) for variable in _state(self.model)]
-            arrays = [history, *self.best, *state]
+            arrays = [history, *self.best, *_state(self.model)]
             runs.write_atomic(self.folder / STATE, lambda partial: np.savez(partial, *arrays))
             self.kept = time.monotonic()
 
