@@ -72,12 +72,9 @@ def trace(model: keras.Model, begin: list | None = None, prefix: str = "") -> li
             stops.append(Stop(prefix + layer.name, layer, [*received], layer(*args, **kwargs)))
         return stops[-1].output
 
-    def keep(layer: layers.Layer) -> layers.Layer:
-        return layer
-
     # Keras walks along a graph to clone it: here each layer is kept, and noted when it is called.
     graph, begin = keras.Model(model.inputs, model.outputs), begin or model.inputs
-    keras.models.clone_model(graph, begin, clone_function=keep, call_function=call)
+    keras.models.clone_model(graph, begin, clone_function=lambda layer: layer, call_function=call)
     return stops
 
 
