@@ -12,9 +12,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from helpers.plots.style import CLASS_LOOKS, NEUTRAL, PALETTE, image_grid, new_figure, show
+from helpers.plots.style import CLASS_LOOKS, NEUTRAL, PALETTE, Arrays, image_grid, new_figure, show
 
-Arrays = Mapping[str, np.ndarray]
 Function = Callable[[np.ndarray], np.ndarray]
 Judges = Mapping[str, Function | None]
 Names = tuple[str, str]

@@ -1,18 +1,16 @@
 """Figures of what the layers of a network see, and where it looks (notebooks 05, 06)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from helpers.plots import style
-from helpers.plots.style import NEUTRAL, PALETTE, brighten, image_grid, new_figure
+from helpers.plots.style import NEUTRAL, PALETTE, Arrays, brighten, dots, image_grid, new_figure
 
 REGION_COLOURS = {"nucleus": PALETTE[0], "edge": PALETTE[4], "background": NEUTRAL}
 CAM_TITLE = "Grad-CAM: which places spoke for ALL"
-Arrays = Mapping[str, np.ndarray]
 
 
 def activation_grid(answers: np.ndarray, layer: str, origin: str) -> Figure:
@@ -65,7 +63,7 @@ def silence_by_depth(zeros: pd.DataFrame, dead: pd.DataFrame, origin: str) -> Fi
     for number, (network, rows) in enumerate(zeros.groupby("network", sort=False)):
         gone, shift = dead[dead["network"] == network], (-0.12, 0.12, 0.0, 0.24)[number]
         left.scatter(rows["depth"] + shift, rows["zeros"], 10, PALETTE[number], alpha=0.35, lw=0)
-        look = style.dots(number) | {"markersize": 5}
+        look = dots(number) | {"markersize": 5}
         left.plot(rows.groupby("depth")["zeros"].mean(), label=network, **look)
         right.plot(gone["depth"], gone["dead"], **look)
     left.set(xlabel="rectified layer, 1 = first", ylabel="share", ylim=(-0.02, 1.02))

@@ -21,6 +21,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 BESIDE = {"loc": "center left", "bbox_to_anchor": (1, 0.5), "fontsize": 9}  # a legend's place
 Size = tuple[float, float]
 Looks = Mapping[str, Mapping[str, Any]]
+Arrays = Mapping[str, np.ndarray]
 Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
