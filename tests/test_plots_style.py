@@ -34,9 +34,8 @@ def test_when_pictures_are_shown_then_each_has_its_title_and_level(bright, level
 
 
 def test_when_rows_have_names_then_titles_stand_over_the_first_one_only():
-    images = [PIXELS] * 5 + [None]
     look = {"columns": 3, "titles": "abc", "colours": ["red"] * 3, "rows": ("one", "two")}
-    _, axes = plots.image_grid(images, "Rows", ORIGIN, **look)
+    _, axes = plots.image_grid([PIXELS] * 5, "Rows", ORIGIN, **look)
     assert [ax.get_title() for ax in axes.flat] == ["a", "b", "c", "", "", ""]
     assert [ax.get_ylabel() for ax in axes[:, 0]] == ["one", "two"]
     assert [len(ax.images) for ax in axes.flat] == [1, 1, 1, 1, 1, 0]

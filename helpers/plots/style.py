@@ -68,7 +68,7 @@ def panel_grid(
 
 
 def image_grid(
-    images: Iterable[np.ndarray | None],
+    images: Iterable[np.ndarray],
     title: str,
     origin: str,
     *,
@@ -83,7 +83,7 @@ def image_grid(
     """Shows pictures row by row.
 
     Args:
-        images: Colours of shape (h, w, 3), 0 to 255, or values of shape (h, w); None is a gap.
+        images: Colours of shape (h, w, 3), 0 to 255, or values of shape (h, w).
         title: Title over the whole figure.
         origin: Where the data came from.
         columns: Pictures in a row, at most.
@@ -104,9 +104,8 @@ def image_grid(
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[], frame_on=False)
     for ax, image in zip(axes.flat, images, strict=False):
-        if image is not None:
-            colour = np.ndim(image) == 3
-            ax.imshow(brighten(image, 1.6 if bright else 1.0) if colour else image, **look)
+        colour = np.ndim(image) == 3
+        ax.imshow(brighten(image, 1.6 if bright else 1.0) if colour else image, **look)
     for number, (ax, text) in enumerate(zip(axes.flat, titles, strict=False)):
         ax.set_title(text, fontsize=9, color=colours[number] if colours else "black")
     for ax, name in zip(axes[:, 0], rows, strict=False):
