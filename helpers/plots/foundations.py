@@ -166,8 +166,7 @@ def explore(draw: Callable, values: Sequence, name: str, alt: str, start: int = 
         return
     import ipywidgets  # type: ignore[import-untyped]
 
-    stops = [(f"{value:g}" if isinstance(value, float) else str(value), value) for value in values]
-    slider = ipywidgets.SelectionSlider(options=stops, index=start, description=name)
+    slider = ipywidgets.SelectionSlider(options=values, index=start, description=name)
     slider.continuous_update, slider.style.description_width = False, "initial"
     ipywidgets.interact(lambda value: show(draw([value]), alt), value=slider)
 
