@@ -34,7 +34,8 @@ def mix(strengths, side=120, seed=0):
 
 @pytest.fixture(scope="module")
 def cells():
-    return [nucleus.draw_nucleus(np.random.default_rng(n), "ALL") for n in range(3)]
+    style = nucleus.Style()
+    return [nucleus.draw_nucleus(np.random.default_rng(n), "ALL", style) for n in range(3)]
 
 
 def darken(by):

@@ -49,22 +49,21 @@ class Style:
     contrast: float = 1.0  # strength of the chromatin relative to the usual one
 
 
-def draw_nucleus(rng: Generator, label: str, style: Style | None = None) -> np.ndarray:
+def draw_nucleus(rng: Generator, label: str, style: Style) -> np.ndarray:
     """Draws one nucleus on black.
 
     Args:
         rng: Source of all randomness; the same state gives the same picture.
         label: "ALL" or "HEM".
-        style: The subject's style; by default an average one.
+        style: The subject's style; `Style()` is an average one.
 
     Returns:
         An image of shape (450, 450, 3), uint8, exactly 0 outside the nucleus.
 
     Example:
-        >>> draw_nucleus(np.random.default_rng(0), "ALL").shape
+        >>> draw_nucleus(np.random.default_rng(0), "ALL", Style()).shape
         (450, 450, 3)
     """
-    style = style or Style()
     form = np.clip(USUAL[label] + style.form, -2.2, 2.2)
     mean, spread = AREA[label]
     body = _draw_body(rng, form, mean + spread * style.size, style.stretch)
