@@ -140,9 +140,8 @@ def _rasterise(shapes: list[np.ndarray]) -> tuple[np.ndarray, ...]:
     corner = np.maximum(np.floor(points.min(axis=0)) - 2, -LIMIT).astype(int)
     end = np.minimum(np.ceil(points.max(axis=0)) + 3, LIMIT).astype(int)
     nucleus, mask = _fill(shapes[:1], corner, end), _fill(shapes, corner, end)
-    parts, count = ndimage.label(mask, structure=np.ones((3, 3)))
-    if count > 1:
-        mask = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
+    parts, _ = ndimage.label(mask, structure=np.ones((3, 3)))
+    mask = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
     return nucleus & mask, ndimage.binary_fill_holes(mask), corner
 
 
