@@ -33,7 +33,6 @@ OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
     "rmsprop": keras.optimizers.RMSprop,
 }
 Ask = Callable[[np.ndarray], tf.Tensor]  # from a batch to the answers of a network
-POSITIVE = cnmc.CLASSES.index("ALL")
 
 
 @dataclass(frozen=True)
@@ -252,7 +251,7 @@ def probabilities(model: keras.Model, batches: Iterable[np.ndarray], views: int 
         seen = [feed.turn(images, n) for n in range(views)] if views > 1 else [images]
         answers = np.stack([ask(view.astype(np.float32)).numpy() for view in seen])
         _check_answers(answers)
-        found.append(answers[..., POSITIVE])
+        found.append(answers[..., cnmc.CLASSES.index("ALL")])
     return np.concatenate(found, axis=1)
 
 
