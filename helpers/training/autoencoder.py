@@ -28,7 +28,6 @@ RATE = 1e-3  # of Adam: a squared error of small values moves too slowly under t
 FIXED: dict[str, Any] = {"optimizer": "adam", "schedule": "constant", "select_on": "last"}
 FIXED |= {"colour_jitter": 0.0, "weights": None}
 _HEADS = (keras.layers.Flatten, keras.layers.GlobalAveragePooling2D)
-_USUAL = "usual_image"
 
 
 def pretrain(name: str, table: pd.DataFrame, profile: Profile, **told: Any) -> trainer.Run:
@@ -91,7 +90,7 @@ class Reconstruction(trainer.Classification):
         data = self.serve(self.keep_images(), turn=self.settings.turn)
         model = build(network, self.settings.seed)
         # It draws the mean image until it has learnt, and measures deviations from it.
-        model.get_layer(_USUAL).adapt(answers for _, answers in data["train"])
+        model.layers[-1].adapt(answers for _, answers in data["train"])
         return model, data
 
     def ask(self, model: keras.Model, batches: Batches) -> np.ndarray:
@@ -151,7 +150,7 @@ def build(network: keras.Model, seed: int = 0) -> keras.Model:
         start = keras.initializers.HeNormal(seed + number)
         answer = keras.layers.Conv2D(channels, 3, **how, kernel_initializer=start)(answer)
     last = keras.layers.Conv2D(3, 3, padding="same", kernel_initializer="zeros", dtype="float32")
-    usual = keras.layers.Normalization((1, 2, 3), invert=True, name=_USUAL, dtype="float32")
+    usual = keras.layers.Normalization((1, 2, 3), invert=True, name="usual_image", dtype="float32")
     return keras.Model(network.inputs, usual(last(answer)), name="autoencoder")
 
 
