@@ -45,14 +45,13 @@ def combine(stacked: pd.DataFrame, how: str = "mean", by: str = "model") -> pd.D
         One row per image, in the order of the first model, with the combined `probability`.
     """
     opinions = _opinions(stacked, by)
-    if how == "mean":
-        combined = opinions.mean(axis=1)
-    elif how == "weighted":
+    combined = opinions.mean(axis=1)
+    if how == "weighted":
         combined = opinions @ weigh(stacked, by)
     elif how == "majority":
         votes = (opinions > 0.5).mean(axis=1)
-        combined = votes.where(votes != 0.5, opinions.mean(axis=1))
-    else:
+        combined = votes.where(votes != 0.5, combined)
+    elif how != "mean":
         raise ValueError(f"Combine by mean, weighted or majority. Received: how={how!r}")
     rows = stacked.drop_duplicates("path").drop(columns=by)
     return rows.assign(probability=combined.loc[rows["path"]].to_numpy()).reset_index(drop=True)
