@@ -159,9 +159,8 @@ def over_subjects(sample: Sample, threshold: float, draws: int, seed: int = 0) -
     if any(0 < len(np.unique(sample.subject[rows])) < LEAST for rows in classes):
         return np.full((draws, len(NAMES)), np.nan)
     scores, level = levels(sample.probability, threshold, MOST_LEVELS)
-    places = [(level[rows], sample.subject[rows]) for rows in classes]
     shape = (len(scores), sample.subjects)
-    tables = [sparse.coo_array((np.ones(len(at[0])), at), shape).tocsr() for at in places]
+    tables = [sparse.csr_array((rows * 1.0, (level, sample.subject)), shape) for rows in classes]
     strata, rng, found = _strata(sample), np.random.default_rng(seed), []
     for size in _chunks(draws):
         times = np.stack([_draw_subjects(strata, rng) for _ in range(size)])
