@@ -74,11 +74,11 @@ class TestAugment:
         table = pd.DataFrame(
             [("train", "ALL", "original")] * 3
             + [("train", "ALL", "augmented")] * 2
-            + [("test", "HEM", "original")],
+            + [("validation", "ALL", "original"), ("test", "HEM", "original")],
             columns=["split", "label", "kind"],
         )
         counts = pd.crosstab([table["split"], table["label"]], table["kind"])
         (ax,) = augment.balance(counts, ORIGIN).axes
-        assert [text.get_text() for text in ax.texts] == ["5", "0", "0", "1"]
+        assert [text.get_text() for text in ax.texts] == ["5", "0", "1", "0", "0", "1"]
         original, added = (bars[0] for bars in ax.containers)
         assert (original.get_height(), added.get_height(), added.get_y()) == (3, 2, 3)

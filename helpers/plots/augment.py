@@ -164,8 +164,7 @@ def balance(counts: pd.DataFrame, origin: str) -> Figure:
         The figure.
     """
     fig, ax = new_figure("Images per part and class", origin, size=(8.5, 3.6))
-    parts = [part for part in ("train", "validation", "test") if part in counts.index]
-    keys = [(part, label) for part in parts for label in CLASS_COLOURS]
+    keys = [(part, label) for part in ("train", "validation", "test") for label in CLASS_COLOURS]
     counts = counts.reindex(index=keys, columns=["original", "augmented"], fill_value=0)
     place = np.arange(len(keys)) + np.arange(len(keys)) // 2 * 0.5
     colours = [CLASS_COLOURS[label] for _, label in keys]
