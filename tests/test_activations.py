@@ -189,7 +189,7 @@ def test_when_there_is_no_rectified_layer_or_no_image_then_it_says_so(model):
     linear = keras.Sequential([keras.Input((4, 4, 1)), L.Conv2D(1, 1)])
     with pytest.raises(ValueError, match="Received: 'seq"):
         activations.silence(linear, [])
-    with pytest.raises(ValueError, match="no batch"):
+    with pytest.raises(ValueError, match="at least one array"):
         activations.silence(model, [])
 
 
