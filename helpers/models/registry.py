@@ -62,7 +62,7 @@ def build(
         name: A name of `MODELS`.
         image_size: Side of the images in px, at least 1.
         weights: "auto" for the best there are, the path of a file, or None for random ones; see
-            `models.weights`. `weights_note` says which it was.
+            `models.weights`. The network's `first_weights` say which they were.
         seed: Decides the random weights, and what dropout drops.
         **options: Options of the builder, such as `order` of `networks.proposed_cnn`.
 
@@ -100,15 +100,6 @@ def find_weights(name: str, weights: str | Path | None = "auto") -> Source:
     if name not in MODELS:
         raise ValueError(f"Choose a network of {', '.join(MODELS)}. Received: {name!r}")
     return find(name, MODELS[name].published, weights)
-
-
-def weights_note(model: keras.Model) -> str:
-    """Says where the first weights of a network came from; belongs beside every result of it.
-
-    Of a network that was loaded, and not made by `build`, only its run knows.
-    """
-    source = getattr(model, "first_weights", None)
-    return source.note if source else "first weights not known"
 
 
 def set_trainable(model: keras.Model, stage: str) -> None:

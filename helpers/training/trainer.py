@@ -197,7 +197,7 @@ class Classification:
 
     def summarise(self, model: keras.Model, history: pd.DataFrame) -> dict[str, Any]:
         """Says of a trained network everything that must be said beside its scores."""
-        told, epochs, weights = self.settings, len(history), registry.weights_note(model)
+        told, epochs, weights = self.settings, len(history), model.first_weights.note
         best = int(history.loc[history["best"], "epoch"].iloc[0])
         chosen = {"last": "as the last", "test": "on test (optimistic: a demonstration)"}
         epoch = f"epoch {best} of {epochs}, chosen {chosen.get(told.select_on, 'on validation')}"
