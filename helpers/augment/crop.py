@@ -59,23 +59,19 @@ def survey(table: pd.DataFrame, sides: Sequence[int] = SIDES) -> pd.DataFrame:
     if not len(sides) or any(side % 2 or not 2 <= side <= SIDE for side in sides):
         raise ValueError(f"Sides of crops are even, from 2 to {SIDE} px. Received: {list(sides)}")
     found = map_images(partial(_measure, sides=sides), table["path"])
-    rows = [row for of_image in found for row in of_image]
     repeated = table.iloc[np.repeat(np.arange(len(table)), len(sides))].reset_index(drop=True)
-    return pd.concat([repeated, pd.DataFrame(rows)], axis="columns")
+    return pd.concat([repeated, pd.concat(found, ignore_index=True)], axis="columns")
 
 
-def _measure(image: np.ndarray, sides: Sequence[int]) -> list[dict[str, int]]:
+def _measure(image: np.ndarray, sides: Sequence[int]) -> pd.DataFrame:
+    """Measures one image: a row per crop."""
     nucleus, debris = find_nucleus(image)
     square, turned = _sides()
-    of_nucleus, of_debris, of_turned = square[nucleus], square[debris], turned[nucleus]
-    always = {"nucleus": len(of_nucleus), "debris": len(of_debris)}
-    always["nucleus_side"] = int(of_nucleus.max(initial=0))
-    always["turned_side"] = int(np.ceil(of_turned.max(initial=0)))
-    cut = {"nucleus_cut": of_nucleus, "debris_cut": of_debris, "turned_cut": of_turned}
-    return [
-        {"side": side, **{name: int((far > side).sum()) for name, far in cut.items()}, **always}
-        for side in sides
-    ]
+    far = {"nucleus": square[nucleus], "debris": square[debris], "turned": turned[nucleus]}
+    cut = {f"{name}_cut": np.greater.outer(of, sides).sum(axis=0) for name, of in far.items()}
+    rows = pd.DataFrame({"side": sides, **cut, "nucleus": nucleus.sum(), "debris": debris.sum()})
+    ends = {name: int(np.ceil(far[name].max(initial=0))) for name in ("nucleus", "turned")}
+    return rows.assign(nucleus_side=ends["nucleus"], turned_side=ends["turned"])
 
 
 @cache
@@ -100,10 +96,9 @@ def summarise(measured: pd.DataFrame) -> pd.DataFrame:
         (`nucleus if turned`); and the largest share of a nucleus that is cut (`worst`).
     """
     hit = measured["nucleus_cut"] > 0
-    found = measured[["side"]].assign(cut=hit | (measured["debris_cut"] > 0))
+    found = measured[["side"]].assign(images=1, cut=hit | (measured["debris_cut"] > 0))
     found["debris only"], found["nucleus"] = found["cut"] & ~hit, hit
     found["nucleus if turned"] = measured["turned_cut"] > 0
     counts = found.groupby("side").sum()
-    counts.insert(0, "images", found.groupby("side").size())
     worst = measured["nucleus_cut"] / measured["nucleus"].clip(lower=1)
     return counts.assign(worst=worst.groupby(measured["side"]).max())
