@@ -228,7 +228,6 @@ def _place(rng: Generator, colour: np.ndarray, mask: np.ndarray, corner: np.ndar
     room = SIDE - np.array(mask.shape[::-1])
     drift = np.round(rng.normal(0.0, 2.5, 2)).astype(int)
     left, top = np.clip(SIDE // 2 + corner + drift, 0, room)
-    image = np.zeros((SIDE, SIDE, 3), np.uint8)
-    window = image[top : top + mask.shape[0], left : left + mask.shape[1]]
-    np.multiply(np.clip(np.rint(colour), 1, 255).astype(np.uint8), mask[..., None], out=window)
-    return image
+    right, bottom = room - (left, top)
+    pixels = np.clip(np.rint(colour), 1, 255).astype(np.uint8) * mask[..., None]
+    return np.pad(pixels, ((top, bottom), (left, right), (0, 0)))
