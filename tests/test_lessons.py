@@ -14,7 +14,7 @@ from helpers.data.cnmc import Source
 from helpers.evaluation import lessons
 
 ROOT = Path(__file__).resolve().parent.parent
-CLAIMS = lessons.claims()
+CLAIMS = lessons.CLAIMS
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NEEDED = {
     "01-stain", "01-area", "02-zoom", "02-scale", "03-pretrained", "03-preprocessing",
@@ -114,7 +114,7 @@ def one(monkeypatch):
     claim |= {"notebook": "01_dataset_split", "claim": "It helps.", "measure": "ROC-AUC"}
     wide = claim | {"workshop": [15, 50]}
     del wide["real"], wide["source"]
-    monkeypatch.setattr(lessons, "claims", lambda: {"01-one": claim, "01-wide": wide})
+    monkeypatch.setattr(lessons, "CLAIMS", {"01-one": claim, "01-wide": wide})
     monkeypatch.setenv("CNMC_PROFILE", "workshop")
 
 

@@ -2,18 +2,13 @@
 
 import math
 import tomllib
-from functools import cache
-from typing import Any
 
 from helpers import settings
 from helpers.data.cnmc import Source
 from helpers.evaluation.baselines import DATA
 
-
-@cache
-def claims() -> dict[str, dict[str, Any]]:
-    """Reads every claim, by its name; the head of the file says what an entry holds."""
-    return tomllib.loads((DATA / "lessons.toml").read_text(encoding="utf-8"))
+# Every claim, by its name; the head of the file says what an entry holds.
+CLAIMS = tomllib.loads((DATA / "lessons.toml").read_text(encoding="utf-8"))
 
 
 def expect(
@@ -42,9 +37,9 @@ def expect(
         >>> expect("01-stain", 36.12, drawn, 30.5, 41).partition(";")[0]
         'lesson 01-stain: found +36.1 (+30.5 to +41.0)'
     """
-    if name not in claims():
-        raise ValueError(f"A lesson is one of {', '.join(claims())}. Received: {name!r}")
-    claim, profile = claims()[name], settings.active().name
+    if name not in CLAIMS:
+        raise ValueError(f"A lesson is one of {', '.join(CLAIMS)}. Received: {name!r}")
+    claim, profile = CLAIMS[name], settings.active().name
     drawn, real = claim["workshop"], claim.get("real")
     widest = max(map(abs, drawn))
     digits = 1 if widest >= 5 else 2 if widest > 1 else 3
