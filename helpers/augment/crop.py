@@ -1,7 +1,7 @@
 """What a crop cuts: measured for every image, the nucleus apart from debris that hangs on it."""
 
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,10 @@ from helpers.data.image_files import SIDE, map_images, nucleus_mask
 SIDES = (256, 300, 320, 350, 380, 400, 420, 440)
 BLACK = 8  # levels of 255; the background is 0, but a JPEG copy has some noise around the edge
 BODY, FRINGE = 0.4, 12
+_FAR = np.abs(np.arange(SIDE) - (SIDE - 1) / 2) + 0.5  # px from the middle, to a pixel's far edge
+# For each pixel the side of the central square that keeps it; and of one that is turned, which
+# keeps for sure only the circle inside it.
+_SQUARE, _TURNED = 2 * np.maximum(_FAR[:, None], _FAR), 2 * np.hypot(_FAR[:, None], _FAR)
 
 
 def find_nucleus(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -66,22 +70,11 @@ def survey(table: pd.DataFrame, sides: Sequence[int] = SIDES) -> pd.DataFrame:
 def _measure(image: np.ndarray, sides: Sequence[int]) -> pd.DataFrame:
     """Measures one image: a row per crop."""
     nucleus, debris = find_nucleus(image)
-    square, turned = _sides()
-    far = {"nucleus": square[nucleus], "debris": square[debris], "turned": turned[nucleus]}
+    far = {"nucleus": _SQUARE[nucleus], "debris": _SQUARE[debris], "turned": _TURNED[nucleus]}
     cut = {f"{name}_cut": np.greater.outer(of, sides).sum(axis=0) for name, of in far.items()}
     rows = pd.DataFrame({"side": sides, **cut, "nucleus": nucleus.sum(), "debris": debris.sum()})
     ends = {name: int(np.ceil(far[name].max(initial=0))) for name in ("nucleus", "turned")}
     return rows.assign(nucleus_side=ends["nucleus"], turned_side=ends["turned"])
-
-
-@cache
-def _sides() -> tuple[np.ndarray, np.ndarray]:
-    """Returns for each pixel the side of the central square, and of a turning one, that keeps it.
-
-    A square that is turned keeps for sure only the circle inside it.
-    """
-    steps = np.abs(np.arange(SIDE) - (SIDE - 1) / 2) + 0.5  # to the far edge of the pixel
-    return 2 * np.maximum(steps[:, None], steps), 2 * np.hypot(steps[:, None], steps)
 
 
 def summarise(measured: pd.DataFrame) -> pd.DataFrame:
