@@ -95,13 +95,12 @@ class Settings:
         Of the profile's own settings, None stands for what the profile says.
         """
         own = {field.name for field in fields(cls)}
-        options = {key: value for key, value in told.items() if key not in own}
-        settings = {key: value for key, value in told.items() if key in own}
+        options = {key: told.pop(key) for key in [*told] if key not in own}
         if name == "proposed_cnn":
             options = {"dropout": profile.dropout} | options
         shared = own & {field.name for field in fields(profile)}
         usual = {key: getattr(profile, key) for key in shared if told.get(key) is None}
-        return cls(model=name, options=options, **settings | usual)
+        return cls(model=name, options=options, **told | usual)
 
     def __post_init__(self) -> None:
         choices: dict[str, Iterable[str]] = {"model": registry.MODELS, "optimizer": OPTIMIZERS}
