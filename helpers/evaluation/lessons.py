@@ -1,7 +1,7 @@
 """What the notebooks claim from numbers, held beside what was found: `data/lessons.toml`."""
 
-import math
 import tomllib
+from math import isfinite, nan
 
 from helpers import settings
 from helpers.data.cnmc import Source
@@ -11,9 +11,7 @@ from helpers.evaluation.baselines import DATA
 CLAIMS = tomllib.loads((DATA / "lessons.toml").read_text(encoding="utf-8"))
 
 
-def expect(
-    name: str, value: float, source: Source, low: float | None = None, high: float | None = None
-) -> str:
+def expect(name: str, value: float, source: Source, low: float = nan, high: float = nan) -> str:
     """Says what was found, what was expected, and whether the one is within the other.
 
     Drawn cells are held to a range in the `workshop` profile only, images named as the real ones
@@ -44,9 +42,7 @@ def expect(
     widest = max(map(abs, drawn))
     digits = 1 if widest >= 5 else 2 if widest > 1 else 3
     found = round(float(value), digits) + 0.0  # what is shown is what is judged; and no -0.0
-    around = ""
-    if low is not None and high is not None and math.isfinite(low + high):
-        around = f" ({low:+.{digits}f} to {high:+.{digits}f})"
+    around = f" ({low:+.{digits}f} to {high:+.{digits}f})" if isfinite(low + high) else ""
     told = f"{drawn[0]:g} to {drawn[1]:g} on drawn cells"
     if real:
         told += f" (real images: {real[0]:g} to {real[1]:g}, {claim['source']})"
