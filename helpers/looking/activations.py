@@ -58,10 +58,8 @@ def trace(model: keras.Model, begin: list | None = None, prefix: str = "") -> li
         ValueError: If the model cannot be followed: subclassed, not built, or several inputs.
     """
     if not getattr(model, "inputs", None) or len(model.inputs) != 1:
-        raise ValueError(
-            "Layers can be followed in a built Sequential or functional model with one input; "
-            f"call the model on an image first. Received: {type(model).__name__} {model.name!r}"
-        )
+        told = "Expected a Sequential or functional model of one input, called on an image first."
+        raise ValueError(f"{told} Received: {type(model).__name__} {model.name!r}")
     stops: list[Stop] = []
 
     def call(layer: layers.Layer, *args: Any, **kwargs: Any) -> keras.KerasTensor:

@@ -167,10 +167,8 @@ def _number_layers(base: keras.Model) -> None:
 def _enter(image_size: int, smallest: int, preprocessing: str) -> list[keras.KerasTensor]:
     """Opens a network: input, a frame where it is too small, and scaling of the values."""
     if image_size < 1 or preprocessing not in PREPROCESSING:
-        raise ValueError(
-            f"Images have a side of at least 1 px; preprocessing is of {', '.join(PREPROCESSING)}. "
-            f"Received: {image_size=}, {preprocessing=}"
-        )
+        told = f"A side is at least 1 px, preprocessing one of {', '.join(PREPROCESSING)}."
+        raise ValueError(f"{told} Received: {image_size=}, {preprocessing=}")
     inputs = x = keras.Input((image_size, image_size, 3), name="image")
     if image_size < smallest:
         # Not by `Resizing`, which in Keras 3.15 puts all layers after it in training mode.

@@ -157,10 +157,8 @@ def plan_cells(profile: settings.Profile, seed: int) -> list[Cell]:
 
 def _plan_part(subjects: tuple, images: int, seed: int, after: tuple = (0, 0)) -> list[Cell]:
     if min(subjects) < FOLDS or images < 4 * sum(subjects):
-        raise ValueError(
-            f"Stand-in cells need at least {FOLDS} subjects of each class, to have both in each of "
-            f"{FOLDS} folds, and 4 images a subject. Received: subjects={subjects}, images={images}"
-        )
+        told = f"Each of {FOLDS} folds needs a subject of each class, and a subject 4 images."
+        raise ValueError(f"{told} Received: {subjects=}, {images=}")
     needed = [FEWEST * count for count in subjects]
     diseased = min(max(round(ALL_SHARE * images), needed[0]), images - needed[1])
     cells = _plan_class("ALL", after[0], subjects[0], diseased, seed)
