@@ -79,10 +79,8 @@ class Reconstruction(trainer.Classification):
         """Returns the rows of both parts, if there are no others."""
         counts = table["split"].value_counts().to_dict()
         if set(counts) != {"train", "validation"}:
-            raise ValueError(
-                "An auto-encoder learns from 'train', is measured on 'validation'; cells of test "
-                f"subjects would leak what they look like: leave those rows out. Received: {counts}"
-            )
+            told = "Expected 'train' and 'validation'; test cells would leak: leave those rows out."
+            raise ValueError(f"{told} Received: {counts}")
         return {part: rows.reset_index(drop=True) for part, rows in table.groupby("split")}
 
     def prepare(self, network: keras.Model, folder: Path) -> tuple[keras.Model, dict[str, Batches]]:
