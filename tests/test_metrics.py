@@ -105,15 +105,16 @@ def test_when_there_are_many_samples_then_each_is_scored_as_if_alone():
     np.testing.assert_allclose(together[1, 0], alone)
 
 
-def test_when_probabilities_are_gathered_then_calls_stay_and_areas_hardly_move():
+def test_when_probabilities_are_gathered_then_calls_stay_and_areas_hardly_move(monkeypatch):
     table = sample(judged(20_000))
     counts = {}
-    for most in (None, 500):
-        scores, level = metrics.levels(table.probability, 0.37, most)
+    for most in (20_000, 500):
+        monkeypatch.setattr(metrics, "MOST_LEVELS", most)
+        scores, level = metrics.levels(table.probability, 0.37)
         rows = [np.bincount(level[k], minlength=len(scores)) for k in (table.is_all, ~table.is_all)]
         counts[most] = metrics.from_counts(scores, *rows, 0.37)
     assert len(scores) < 520
-    assert counts[500] == pytest.approx(counts[None], abs=1 / 500)
+    assert counts[500] == pytest.approx(counts[20_000], abs=1 / 500)
 
 
 @pytest.fixture

@@ -40,28 +40,26 @@ class Sample:
 
 def score(sample: Sample, threshold: float = 0.5) -> np.ndarray:
     """Computes the scores of a sample, in the order of `NAMES`."""
-    scores, level = levels(sample.probability, threshold)
+    scores, level = np.unique(sample.probability, return_inverse=True)
     positive, negative = _count(sample, level)
     return from_counts(scores, positive, negative, threshold)
 
 
-def levels(
-    probability: np.ndarray, threshold: float = 0.5, most: int | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Gathers equal probabilities, and close ones if there are more than `most` different ones.
+def levels(probability: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """Gathers equal probabilities, and close ones if there are more than `MOST_LEVELS` of them.
 
     Close ones are gathered between quantiles and never across the threshold or the edge of a
     calibration bin. That keeps every score but the areas and Brier exact, and moves those by less
-    than about 1 / `most`.
+    than about 1 / `MOST_LEVELS`.
 
     Returns:
         The mean probability of each level, rising, and the level of each cell.
     """
     scores, level = np.unique(probability, return_inverse=True)
-    if most is None or len(scores) <= most:
+    if len(scores) <= MOST_LEVELS:
         return scores, level
     fixed = [threshold, *np.linspace(0, 1, BINS + 1)[1:-1]]
-    edges = np.unique([*np.quantile(probability, np.linspace(0, 1, most)), *fixed])
+    edges = np.unique([*np.quantile(probability, np.linspace(0, 1, MOST_LEVELS)), *fixed])
     level = np.unique(np.searchsorted(edges, probability), return_inverse=True)[1]
     return np.bincount(level, probability) / np.bincount(level), level
 
@@ -158,7 +156,7 @@ def over_subjects(sample: Sample, threshold: float, draws: int, seed: int = 0) -
     classes = (sample.is_all, ~sample.is_all)
     if any(0 < len(np.unique(sample.subject[rows])) < LEAST for rows in classes):
         return np.full((draws, len(NAMES)), np.nan)
-    scores, level = levels(sample.probability, threshold, MOST_LEVELS)
+    scores, level = levels(sample.probability, threshold)
     shape = (len(scores), sample.subjects)
     tables = [sparse.csr_array((rows * 1.0, (level, sample.subject)), shape) for rows in classes]
     strata, rng, found = _strata(sample), np.random.default_rng(seed), []
@@ -195,7 +193,7 @@ def over_cells(sample: Sample, threshold: float, draws: int, seed: int = 0) -> n
     Returns:
         Shape (draws, scores). All NaN if a class has but one cell.
     """
-    scores, level = levels(sample.probability, threshold, MOST_LEVELS)
+    scores, level = levels(sample.probability, threshold)
     counts = _count(sample, level)
     if any(cells.sum() == 1 for cells in counts):
         return np.full((draws, len(NAMES)), np.nan)
