@@ -12,11 +12,11 @@ made of.
 import gc
 import os
 import warnings
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import Any
 
 import pandas as pd
 import tensorflow as tf
@@ -29,7 +29,7 @@ from helpers.training import hardware, trainer
 from helpers.training.loop import Settings
 from helpers.training.trainer import Run
 
-Key = TypeVar("Key", bound=Hashable)
+Jobs = Mapping[Any, Mapping[str, Any]]  # the arguments of each training, by its name
 FINE_TUNING = 0.1  # of the head's learning rate
 ALEXNET = 3e-3  # the largest rate: with two normalisations only, larger steps end in no number
 # Options of the small sister of the proposed network: one convolution per block, few filters.
@@ -165,10 +165,8 @@ def _read_part(folder: Path, part: str) -> pd.DataFrame:
 
 
 def train_all(
-    jobs: Mapping[Key, Mapping[str, Any]],
-    workers: int | None = None,
-    train: Callable[..., Run] = trainer.train,
-) -> dict[Key, Run]:
+    jobs: Jobs, workers: int | None = None, train: Callable[..., Run] = trainer.train
+) -> dict[Any, Run]:
     """Trains, or loads, one network per job.
 
     Args:
@@ -207,7 +205,7 @@ def train_all(
     return _train_beside(workers, jobs, train)
 
 
-def _train_beside(workers: int, jobs: Mapping[Key, Mapping], train: Callable) -> dict[Key, Run]:
+def _train_beside(workers: int, jobs: Jobs, train: Callable) -> dict[Any, Run]:
     from joblib import Parallel, delayed
 
     calls = [delayed(_elsewhere)(train, str(work_dir()), dict(job)) for job in jobs.values()]
@@ -227,7 +225,7 @@ def _elsewhere(train: Callable[..., Run], work: str, job: dict[str, Any]) -> Run
     return train(**job)
 
 
-def _train_afar(address: str, jobs: Mapping[Key, Mapping], train: Callable) -> dict[Key, Run]:
+def _train_afar(address: str, jobs: Jobs, train: Callable) -> dict[Any, Run]:
     # Not by joblib, which waits for ever where a worker cannot read a job or each one dies of it.
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings(action="ignore", category=UserWarning))
