@@ -19,7 +19,6 @@ VERDICTS = {
     "helps": {"color": PALETTE[2], "marker": "^"},
     "harms": {"color": PALETTE[1], "marker": "v"},
     "not shown": {"color": NEUTRAL, "marker": "o"},
-    "no interval": {"color": NEUTRAL, "marker": "D"},
 }
 
 
