@@ -122,13 +122,11 @@ def _widen(layer: layers.Layer, before: list[tuple[int, int]], whole: int) -> tu
     field, step = (max(values) for values in zip(*before, strict=True))
     if isinstance(layer, _WHOLE):
         return whole, step
-    if isinstance(layer, CONVOLUTIONS):
-        field += (max(layer.kernel_size) - 1) * layer.dilation_rate[0] * step
-    elif isinstance(layer, _POOLINGS):
-        field += (max(layer.pool_size) - 1) * step
-    else:
+    if not isinstance(layer, (*CONVOLUTIONS, *_POOLINGS)):
         return field, step
-    return min(field, whole), layer.strides[0] * step
+    window = layer.kernel_size if isinstance(layer, CONVOLUTIONS) else layer.pool_size
+    apart = getattr(layer, "dilation_rate", (1,))[0] * step
+    return min(field + (max(window) - 1) * apart, whole), layer.strides[0] * step
 
 
 def activations(model: keras.Model, images: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
