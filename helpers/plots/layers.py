@@ -32,9 +32,8 @@ def activation_grid(answers: np.ndarray, layer: str, origin: str) -> Figure:
     height, width, count = maps.shape
     title = f"{layer}: the loudest {len(order)} of {count} channels, {height} x {width} px; "
     title += f"{silent.sum()} of all silent"
-    spans = (f"{one.min():.2g} to {one.max():.2g}" for one in shown)
-    named = zip(order, spans, strict=True)
-    titles = [f"{n} silent" if silent[n] else f"{n}: {span}" for n, span in named]
+    ranges = [f"{n}: {maps[..., n].min():.2g} to {maps[..., n].max():.2g}" for n in order]
+    titles = [f"{n} silent" if silent[n] else span for n, span in zip(order, ranges, strict=True)]
     fig, axes = image_grid(shown, title, origin, columns=4, side=2.3, titles=titles)
     for ax, channel in zip(axes.flat, order, strict=False):
         for ends in ((0, 1), (1, 0)) if silent[channel] else ():
