@@ -71,7 +71,7 @@ def _measure(image: np.ndarray, sides: Sequence[int]) -> pd.DataFrame:
     """Measures one image: a row per crop."""
     nucleus, debris = find_nucleus(image)
     far = {"nucleus": _SQUARE[nucleus], "debris": _SQUARE[debris], "turned": _TURNED[nucleus]}
-    cut = {f"{name}_cut": np.greater.outer(of, sides).sum(axis=0) for name, of in far.items()}
+    cut = {f"{name}_cut": np.less.outer(sides, of).sum(axis=1) for name, of in far.items()}
     rows = pd.DataFrame({"side": sides, **cut, "nucleus": nucleus.sum(), "debris": debris.sum()})
     ends = {name: int(np.ceil(far[name].max(initial=0))) for name in ("nucleus", "turned")}
     return rows.assign(nucleus_side=ends["nucleus"], turned_side=ends["turned"])
