@@ -3,12 +3,14 @@
 import sys
 import warnings
 from functools import cache
+from os import devnull
 from pathlib import Path
+from traceback import extract_tb
 from typing import Annotated, Any, Literal
 
 try:
     import typer
-except ModuleNotFoundError:  # the libraries are not installed yet: say which, and what to do
+except Exception:  # the libraries are not installed yet, or broken: say which, and what to do
     from helpers.commands import doctor as looked
 
     sys.exit(looked.tell())
@@ -41,6 +43,8 @@ Some = Annotated[list[str] | None, typer.Argument(help="Such as 01 02; else all.
 
 def main() -> None:
     """Runs the command line."""
+    # A closed one is None, and the next file that is opened would stand in its place.
+    sys.stdout, sys.stderr = (s or open(devnull, "w") for s in (sys.stdout, sys.stderr))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):  # a console that lacks a letter loses no result
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     tell_once = cache(_tell)  # a folder is listed more than once
@@ -48,9 +52,12 @@ def main() -> None:
     try:
         app()
     except Exception as error:
+        if "<module>" in [step.name for step in extract_tb(error.__traceback__)]:
+            error = ImportError(str(error))  # libraries that do not fit each other fail in any way
         if not isinstance(error, EXPECTED) and not type(error).__module__.startswith(THEIRS):
             raise
-        advice = ADVICE.get(type(error).__name__, "")
+        # The nearest kind that has some.
+        advice = next((ADVICE[k.__name__] for k in type(error).__mro__ if k.__name__ in ADVICE), "")
         told = f"Error: {_in_one_line(error)}"
         _tell(f"{told}: {advice}" if advice and "Received" not in told else told)
         sys.exit(1)
@@ -180,8 +187,7 @@ def predict(run: Run, data: In, out: To = None, threshold: Cut = 0.5) -> None:
     for label, count in called.items():
         typer.echo(f"called {label}: {count:>7,} of {len(judged):,} images")
     typer.echo(f"One row per image: {folder / 'predictions.csv'}")
-    damaged = judged.loc[judged["problem"] != "", ["file", "problem"]].to_numpy()
-    unread = [f"Not judged: {file}: {why}" for file, why in damaged]
+    unread = [f"Not judged: {x.file}: {x.problem}" for x in judged.itertuples() if x.problem]
     doubts = card.one_sided(called.get("ALL", 0), called.get("HEM", 0))
     _tell("\n".join((*unread, *doubts, "Not for diagnosis.")))
     raise typer.Exit(int(len(unread) > 0))

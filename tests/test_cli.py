@@ -123,6 +123,10 @@ class TestErrors:
           "[Errno 2] No such file or directory: 'a.bmp': it was moved meanwhile, or is a link"),
          (NotADirectoryError(20, "Not a directory", "file/out"),
           "[Errno 20] Not a directory: 'file/out': there is a file where a folder is expected"),
+         (OSError(28, "No space left on device"),
+          "[Errno 28] No space left on device: the disk or the path refuses: make room"),
+         (OSError(40, "Too many levels of symbolic links", "a.bmp"),
+          "[Errno 40] Too many levels of symbolic links: 'a.bmp': the disk or the path refuses"),
          (PermissionError("Set CNMC_WORK. Received: x"), "Set CNMC_WORK. Received: x\n"),
          (zipfile.BadZipFile("File is not a zip file"), "File is not a zip file")],
     )  # fmt: skip
@@ -202,6 +206,41 @@ class TestErrors:
         assert done.returncode == 1
         assert done.stderr.splitlines()[-1].startswith("Error: ImportError: libx.so: none: `python")
         assert "Traceback" not in done.stderr
+
+    @pytest.mark.parametrize("fault", ["raise RuntimeError('ABI 1 and 2')", "(*).x = 'ABI 1'"])
+    def test_when_libraries_do_not_fit_each_other_then_one_line_says_so(
+        self, cells, trained, broken, fault
+    ):
+        done = broken(fault, "predict", str(trained), str(cells))
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1].endswith(
+            "`python -m helpers doctor` says what to install"
+        )
+        assert "Traceback" not in done.stderr
+
+    def test_when_a_library_of_the_commands_is_broken_then_doctor_names_it(self, tmp_path):
+        (tmp_path / "typer.py").write_text("raise ImportError('libx.so: none')")
+        paths = os.pathsep.join([str(tmp_path), str(ROOT)])
+        env = {**os.environ, "PYTHONPATH": paths, "CNMC_WORK": str(tmp_path / "work")}
+        command = [sys.executable, "-m", "helpers", "draw", tmp_path / "out"]
+        done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=tmp_path)
+        assert done.returncode == 1
+        assert "libx.so: none" in done.stderr + done.stdout
+        assert "Traceback" not in done.stderr
+
+    @pytest.mark.skipif(os.name == "nt", reason="written for a POSIX shell")
+    @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+    def test_when_a_stream_is_closed_then_the_work_is_done(self, cells, tmp_path, closed):
+        command = f'"{sys.executable}" -m helpers split "{cells}" "{tmp_path}/out" {closed}'
+        env = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, shell=True, capture_output=True, env=env, cwd=tmp_path)
+        assert (done.returncode, b"Traceback" in done.stderr) == (0, False)
+        assert (tmp_path / "out" / "split.json").is_file()
+
+    def test_when_the_home_of_nobody_is_named_then_one_line_says_so(self, run, tmp_path):
+        code, _, told = run("split", "~nobody at all/cells", tmp_path / "out")
+        assert code == 1
+        assert re.fullmatch(r"Error: Expected a folder .*Received: '~nobody at all/cells'\n", told)
 
     def test_when_the_fault_is_ours_then_it_keeps_its_traceback(self, monkeypatch):
         monkeypatch.setattr(doctor, "tell", lambda *_: [][0])
@@ -509,6 +548,22 @@ class TestSplit:
         assert code == 1
         assert re.search(r"take them apart. Received: \d+ drawn of 20 images", told)
         assert not (tmp_path / "out").exists()
+
+    def test_when_a_named_image_is_of_another_size_then_it_is_refused(self, run, cells, tmp_path):
+        path = next((cells / "all").iterdir())
+        Image.open(path).resize((300, 300)).save(path)
+        code, _, told = run("split", cells, tmp_path / "out")
+        assert code == 1
+        assert re.search(rf"Received: .*{path.name}: wrong size, 300 x 300 px\n$", told)
+
+    def test_when_folders_are_parts_then_they_are_no_classes(self, run, cells, tmp_path):
+        for label, part in (("all", "test"), ("hem", "val")):
+            folder = (cells / label).rename(cells / part)
+            for n, path in enumerate(sorted(folder.iterdir())):
+                path.rename(path.with_name(f"{n}.bmp"))
+        code, _, told = run("split", cells, tmp_path / "out")
+        assert code == 1
+        assert re.fullmatch(r"Error: .*named as the classes.*Received: test, val in .*\n", told)
 
     def test_when_parts_are_left_out_then_it_is_told(self, run, cells, tmp_path):
         write_cells(cells / "C-NMC_test_final_phase_data", ("7",))
