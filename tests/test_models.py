@@ -373,6 +373,38 @@ def test_when_a_download_goes_wrong_then_one_warning_says_why(serve, tmp_path, a
     assert not list((tmp_path / "keras/models").iterdir())
 
 
+def test_when_a_download_stops_on_the_way_then_it_is_not_waited_for(serve, monkeypatch):
+    monkeypatch.setattr(weights, "PATIENCE", 0.5)
+    monkeypatch.setattr(Answer, "do_GET", stall)
+    serve()
+    began = time.monotonic()
+    with pytest.warns(UserWarning, match=r"No ImageNet weights: .*models\. Received: .*timed out"):
+        assert not _find().pretrained
+    assert time.monotonic() - began < 5
+    assert socket.getdefaulttimeout() is None
+
+
+def stall(answer: Answer) -> None:
+    """Promises the weights, but sends only half of them."""
+    answer.send_response(200)
+    is_file = answer.path.endswith(NAME)
+    answer.send_header("Content-Length", str(len(WHOLE) if is_file else 0))
+    answer.end_headers()
+    answer.wfile.write(WHOLE[:5] if is_file else b"")
+    time.sleep(2 if is_file else 0)
+
+
+def test_when_the_cache_of_keras_is_read_only_then_weights_are_kept_elsewhere(
+    serve, monkeypatch, tmp_path
+):
+    place = tmp_path / "elsewhere.h5"
+    monkeypatch.setattr(
+        weights.keras.utils, "get_file", lambda **_: place.write_bytes(WHOLE) and place
+    )
+    serve()
+    assert _find().key == hashlib.sha256(WHOLE).hexdigest()
+
+
 @pytest.mark.parametrize(
     ("reason", "cause"),
     [

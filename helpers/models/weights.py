@@ -16,6 +16,7 @@ reason is reported by a warning.
 
 import hashlib
 import os
+import socket
 import urllib.request
 import warnings
 from dataclasses import dataclass
@@ -26,7 +27,6 @@ from ssl import SSLError
 from threading import Thread
 
 import keras
-from filelock import FileLock
 
 from helpers import runs
 from helpers.settings import work_dir
@@ -94,8 +94,7 @@ def find(name: str, published: Published | None, wanted: str | Path | None) -> S
     found = None
     if wanted == "auto":
         found = _local(name) or (_imagenet(published) if published else None)
-        if name == "vgg16":
-            found = found or _bundled()
+        found = found or (_bundled() if name == "vgg16" else None)
     elif wanted is not None:
         found = _named(Path(wanted))
     scratch = "random weights: not a transfer result" if published else "trained from scratch"
@@ -121,9 +120,8 @@ def _imagenet(published: Published) -> Source | None:
     folder = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
     path = folder / "models" / Path(_FILE.format(published.place)).name
     whole = path.is_file() and hashlib.md5(path.read_bytes()).hexdigest() == published.md5
-    if not whole and not (_is_online() and _download(published, path)):
-        return None
-    return Source("ImageNet weights as Keras publishes them", path, "keras")
+    found = path if whole else _is_online() and _download(published, path)
+    return Source("ImageNet weights as Keras publishes them", found, "keras") if found else None
 
 
 @cache
@@ -151,18 +149,22 @@ def _is_online() -> bool:
 
 
 @cache
-def _download(published: Published, path: Path) -> bool:
+def _download(published: Published, path: Path) -> Path | None:
     """Tries once per process to fetch a file; a warning says why that failed."""
     origin = f"{_HOST}/{_FILE.format(published.place)}"
     place = {"cache_dir": path.parents[1], "cache_subdir": path.parent.name}
-    with FileLock(work_dir() / ".weights.lock"):  # Keras writes to the file's final place
+    with runs.lock(work_dir() / ".weights.lock"):  # Keras writes to the file's final place
         try:
-            keras.utils.get_file(origin=origin, file_hash=published.md5, **place)
+            socket.setdefaulttimeout(PATIENCE)  # a server may fall silent on the way, too
+            # It lies elsewhere where that place cannot be written to.
+            return Path(keras.utils.get_file(origin=origin, file_hash=published.md5, **place))
         except Exception as error:  # Keras raises no narrower kind
             path.unlink(missing_ok=True)
-            warnings.warn(f"No ImageNet weights, the download failed: {error}", stacklevel=2)
-            return False
-    return True
+            advice = f"No ImageNet weights: mend the way, or lay the file into {path.parent}."
+            warnings.warn(f"{advice} Received: {error}", stacklevel=2)
+            return None
+        finally:
+            socket.setdefaulttimeout(None)
 
 
 def _bundled() -> Source:
@@ -188,11 +190,9 @@ def load(model: keras.Model, source: Source, bgr: bool) -> None:
     own = source.layout == "own"
     try:
         base = model if own else keras.Model(model.inputs, model.get_layer("head_pool").input)
-        if source.layout == "hed":
-            _load_hed(base, source.path)
-        else:
-            with warnings.catch_warnings(action="ignore"):  # one for each layer of another network
-                base.load_weights(source.path)
+        read = _load_hed if source.layout == "hed" else keras.Model.load_weights
+        with warnings.catch_warnings(action="ignore"):  # one for each layer of another network
+            read(base, source.path)
     except (KeyError, OSError, ValueError) as error:
         raise ValueError(
             f"The file must hold the weights of {model.name}, layer by layer. "
