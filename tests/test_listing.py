@@ -142,6 +142,11 @@ class TestOtherFolders:
         ):
             assert len(cnmc.index(tmp_path)) == 4
 
+    def test_when_one_lies_above_the_data_set_then_only_it_is_left_out(self, tmp_path):
+        make(tmp_path, *in_folders("C-NMC_training_data/fold_0"), "figure.png")
+        with pytest.warns(UserWarning, match=r"Left out, .*: 1 images in "):
+            assert len(cnmc.index(tmp_path)) == 4
+
     def test_when_there_is_nothing_else_then_they_are_refused_as_ever(self, tmp_path):
         make(tmp_path, "phase2/1.bmp", "phase3/2.bmp")
         with pytest.raises(ValueError, match=r"rename or move these.*2 others"):

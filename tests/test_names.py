@@ -118,6 +118,14 @@ class TestReadLabels:
         (tmp_path / LABELS).write_bytes((mark + "\n".join(quoted)).encode(encoding))
         assert read_labels([str(tmp_path / LABELS)]) == {"1.bmp": ("ALL", "57", 29, 1)}
 
+    @pytest.mark.parametrize("line", ['"UID_8_1_1_all.bmp,8.bmp,1', '"' + 200_000 * "x"])
+    def test_when_a_quote_is_left_open_then_only_its_line_is_shown(self, tmp_path, line):
+        (tmp_path / LABELS).write_text("\n".join((self.HEADER, line, self.LINE)))
+        with pytest.raises(ValueError, match=r"A line of the label file") as refused:
+            read_labels([str(tmp_path / LABELS)])
+        assert "UID_57_29_1_all" not in str(refused.value)
+        assert len(str(refused.value)) < 2_000
+
     @pytest.mark.parametrize(
         ("text", "said"),
         [

@@ -1,5 +1,6 @@
 """Telling the published set from any other copy."""
 
+import os
 import re
 from hashlib import sha256
 from pathlib import Path
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from helpers.data import image_files, official
+from helpers.data import cnmc, image_files, official
 from helpers.data.cnmc import index, listing_digest, read_labels
 from helpers.data.official import PUBLISHED, PUBLISHED_DIGEST, Report, verify
 
@@ -98,6 +99,26 @@ class TestVerify:
         assert report.problems["path"].to_list() == [str(path)]
         assert report.problems["problem"][0].startswith(problem)
         assert f"{path}: {problem}" in str(report)
+
+    @pytest.mark.skipif(os.name == "nt", reason="Windows knows neither such links nor such names")
+    @pytest.mark.parametrize("bad", ["loop", "nowhere", "no UTF-8"])
+    def test_when_a_file_cannot_be_opened_then_the_others_are_read(self, copy, bad):
+        path = copy / "fold_0" / "all" / "UID_1_1_1_all.bmp"
+        if bad == "no UTF-8":
+            path = path.rename(path.with_name(os.fsdecode(b"UID_\xff_1_1_all.bmp")))
+        else:
+            path.unlink()
+            path.symlink_to({"loop": path.name, "nowhere": "gone.bmp"}[bad])
+        report = verify(copy)
+        assert report.groups.set_index("group").loc["preliminary", "state"] == "differs"
+        assert re.search(r"all/UID_.*_1_1_all\.bmp", str(report))
+
+    def test_when_the_label_file_cannot_be_read_then_that_is_a_problem_too(self, copy, monkeypatch):
+        def refuse(*_):
+            raise PermissionError(13, "Permission denied", LABELS)
+
+        monkeypatch.setattr(cnmc, "read_labels", refuse)
+        assert "Permission denied" in verify(copy).problems["problem"][0]
 
     def test_when_a_final_image_is_450_px_wide_then_it_is_not_the_published_one(self, copy):
         path = copy / "C-NMC_test_final_phase_data" / "1.bmp"

@@ -87,7 +87,7 @@ def mark(paths: Sequence[str], folder: Path) -> None:
 
 def existing_folder(root: str | Path) -> Path:
     """Returns the absolute path of a folder, or raises FileNotFoundError where there is none."""
-    folder = Path(root).expanduser().resolve()
+    folder = Path(os.path.expanduser(root)).resolve()  # which leaves a ~ of nobody as it is
     if not folder.is_dir():
         advice = "Expected a folder with C-NMC 2019; get one with `python -m helpers fetch FOLDER`."
         raise FileNotFoundError(f"{advice} Received: {str(root)!r}")
@@ -115,11 +115,9 @@ def index(root: str | Path, part: str = "training") -> pd.DataFrame:
     wanted = {path: place for path, place in images.items() if part in (place.part, "all")}
     if not wanted:
         found = Counter(place.part for place in images.values())
-        there = ", ".join(f"{count:,} {name}" for name, count in found.items())
-        raise FileNotFoundError(
-            f"Expected images of the {part} part (of {', '.join(PARTS)}, all) under this folder, "
-            f"which holds {there} images. Received: part={part!r} of {str(root)!r}"
-        )
+        there = ", ".join(f"{count:,} {name} images" for name, count in found.items())
+        advice = f"Expected images of the {part} part (of {', '.join(PARTS)}, all) in the folder."
+        raise FileNotFoundError(f"{advice} Received: {part=} of {str(root)!r}, {there}")
     check_text(wanted)
     rows = sorted(_name_cells(wanted, label_files), key=_natural_order)
     table = pd.DataFrame(rows, columns=COLUMNS).astype({"label": "str", "subject": "str"})
@@ -168,9 +166,9 @@ def find_files(root: str | Path) -> tuple[dict[str, Place], list[str]]:
     ours = {os.path.dirname(path) for path in places if is_published_name(path)}
     others = {os.path.dirname(path) for path in places} - ours
     if ours and others:
-        named = ", ".join(sorted(others)[:6])
-        warnings.warn(f"Left out, as no part of the data set: {named}", stacklevel=1)
         places = {path: at for path, at in places.items() if os.path.dirname(path) in ours}
+        told = f"{len(files) - len(places):,} images in {', '.join(sorted(others)[:6])}"
+        warnings.warn(f"Left out, as no part of the data set: {told}", stacklevel=1)
     first: dict[Place | str, str] = {}
     for path, place in places.items():  # a name of another form says nothing of an image
         twin = first.setdefault(place if is_published_name(path) else path, path)
@@ -288,9 +286,10 @@ def _read_label_file(path: str) -> pd.DataFrame:
     data = Path(path).read_bytes()
     coding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     text = data.decode(coding, errors="replace")
-    lines = [line for line in map(str.strip, text.splitlines()) if line] or [""]
+    lines = [line[:999] for line in map(str.strip, text.splitlines()) if line] or [""]
     separator = max(",;\t", key=lines[0].count)
-    rows = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+    # Each line by itself: a quote that is left open takes no other line with it.
+    rows = [next(csv.reader([x], delimiter=separator, skipinitialspace=True)) for x in lines]
     header, *body = [[value.strip() for value in row] for row in rows]
     return pd.DataFrame([dict(zip(header, row, strict=False)) for row in body], columns=header)
 
@@ -338,4 +337,4 @@ def listing_digest(table: pd.DataFrame) -> str:
     """
     places = map(place_of, table["path"])
     lines = [f"{p.group}/{p.name} {d}\n" for p, d in zip(places, table["sha256"], strict=True)]
-    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
+    return hashlib.sha256("".join(sorted(lines)).encode(errors="surrogateescape")).hexdigest()

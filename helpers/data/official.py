@@ -3,13 +3,14 @@
 import hashlib
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
 from helpers.data.cnmc import find_files, index, listing_digest, place_of
-from helpers.data.image_files import FINAL_SIDE, SIDE, ImageError, decode, map_files
+from helpers.data.image_files import FINAL_SIDE, SIDE, ImageError, decode
 from helpers.runs import check_disk, lock
 
 # Of the 15,114 published files: the number and the listing digest of each folder, and of them all.
@@ -60,7 +61,9 @@ def verify(root: str | Path) -> Report:
         ValueError: If two different files claim to be the same image.
     """
     images, labels = find_files(root)
-    table = pd.DataFrame(map_files(_inspect, images), columns=["path", "sha256", "problem"])
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(_inspect, images)
+        table = pd.DataFrame(found, columns=["path", "sha256", "problem"], dtype=object)
     groups = _compare_groups(table)
     published = groups.loc[groups["state"] == "published", "group"].tolist()
     problems = table.loc[table["problem"] != "", ["path", "problem"]].to_numpy().tolist()
@@ -69,7 +72,7 @@ def verify(root: str | Path) -> Report:
             cells = index(root, part)
             if part == "preliminary" and part in published and not _has_published_labels(cells):
                 problems.append([labels[0], OTHER_LABELS])
-        except (FileNotFoundError, ValueError) as error:  # a name, or the label file
+        except (OSError, ValueError) as error:  # a name, or the label file
             problems.append([labels[0] if labels and part == "preliminary" else root, error])
     bad = pd.DataFrame(problems, columns=["path", "problem"]).map(str)
     return Report(groups, bad, listing_digest(table))
@@ -100,14 +103,15 @@ def _has_published_labels(cells: pd.DataFrame) -> bool:
     return hashlib.sha256("".join(lines).encode()).hexdigest() == LABELS_DIGEST
 
 
-def _inspect(data: bytes, path: str) -> tuple[str, str, str]:
-    """Returns a file's path, its SHA-256, and what is wrong with its image, or ""."""
-    file = hashlib.sha256(data).hexdigest()
-    side = FINAL_SIDE if place_of(path).part == "final" else SIDE
+def _inspect(path: str) -> tuple[str, str, str]:
+    """Returns a file's path, its SHA-256, and what is wrong with it or its image, or ""."""
+    file, side = "", FINAL_SIDE if place_of(path).part == "final" else SIDE
     try:
+        data = Path(path).read_bytes()
+        file = hashlib.sha256(data).hexdigest()
         high, wide, _ = decode(data, path, any_size=True).shape
-    except ImageError as error:
-        return path, file, error.problem
+    except (ImageError, OSError) as error:
+        return path, file, getattr(error, "problem", str(error))
     return path, file, "" if high == wide == side else f"wrong size, {wide} x {high} px"
 
 
@@ -145,7 +149,7 @@ def fetch(folder: str | Path) -> Path:
         OSError: If the disk is too small.
         ConnectionError: If the download fails, with the way to do it by hand.
     """
-    folder = Path(folder).expanduser().resolve()
+    folder = Path(os.path.expanduser(folder)).resolve()
     target, cache = folder / FOLDER, folder / ".download"
     with lock(folder / ".download.lock"):
         if target.is_dir():

@@ -26,6 +26,7 @@ from helpers.settings import Profile, work_dir
 VERSION = 3  # of `prepare`: raised whenever its code gives another split
 RATIO, VALIDATION = 0.8, 0.1
 COLUMNS = [*cnmc.COLUMNS, "sha256", "pixels", "area", "linked_subject", "split"]
+SIDES = {*splits.PARTS, "val", "training"}  # names of folders that are no classes
 # Columns in which an empty field is a missing value: nothing tells.
 EMPTY = {name: [""] for name in ("label", "subject", "linked_subject", "sha256", "pixels")}
 
@@ -51,8 +52,8 @@ def write_split(
     if facts["leak_free"]:
         splits.check_split(table)
     facts |= {"parts": splits.describe_split(table).round(4).to_dict("index")}
-    versions = {"helpers": __version__, **_versions()}
-    facts |= {"versions": versions, "data": cnmc.listing_digest(table)}
+    facts |= {"versions": {"helpers": __version__, **_versions()}}
+    facts |= {"data": cnmc.listing_digest(table)}
     kept = table[[c for c in COLUMNS if c in table]]
     kept = kept.assign(path=[_relative(path, root) for path in table["path"]])
     lines = kept.to_csv(index=False, lineterminator="\n")
@@ -125,10 +126,11 @@ def split_folders(
             are not in two classes.
     """
     splits.check_ratio(ratio)
-    source, target = cnmc.existing_folder(source), Path(target).expanduser().resolve()
+    source, target = cnmc.existing_folder(source), Path(os.path.expanduser(target)).resolve()
     if target.is_relative_to(source):
         raise ValueError(f"The output must be outside the input folder. Received: {target}")
-    table = link_subjects(add_digests(_list_classes(source), any_size=True))
+    table = _list_classes(source)
+    table = link_subjects(add_digests(table, any_size=table["subject"].isna().all()))
     if by == "image":
         table = splits.split_by_image(table, ratio, seed)
     else:
@@ -153,14 +155,11 @@ def _list_classes(source: Path) -> pd.DataFrame:
         return table.assign(file=table["label"].str.lower() + "/" + names)
     folders = table["file"].str.partition("/")[0]
     classes = sorted(set(folders))
-    if len(classes) != 2 or (folders == table["file"]).any() or "train" in classes:
-        advice = f"Expected images named {cnmc.NAME_FORM}, or two folders, one for each class."
+    if len(classes) != 2 or (folders == table["file"]).any() or set(classes) & SIDES:
+        advice = f"Expected images named {cnmc.NAME_FORM}, or two folders, named as the classes."
         raise ValueError(f"{advice} Received: {', '.join(classes[:6])} in {source}")
-    warnings.warn(
-        f"These are not C-NMC's names: {' and '.join(classes)} are taken for the classes, and "
-        "nothing tells whether a subject is on both sides.",
-        stacklevel=3,
-    )
+    told = f"{' and '.join(classes)} are taken for the classes, and whose cells they are is not"
+    warnings.warn(f"These are not C-NMC's names: {told} known.", stacklevel=3)
     capitals = folders.str.upper()
     return table.assign(label=capitals.where(capitals.isin(cnmc.CLASSES), folders), subject=None)
 
