@@ -72,8 +72,8 @@ def stream_images(table: pd.DataFrame, size: int, batch_size: int = 100) -> Iter
     paths = [str(path) for path in table["path"]]
     gone = [path for path in paths if not Path(path).is_file()]
     if gone:
-        advice = f"{len(gone)} of {len(paths)} images are missing; make the table again from"
-        raise FileNotFoundError(f"{advice} what is there. Received: {gone[0]}")
+        advice = f"{len(gone)} of {len(paths)} images are gone: bring them back, or remove their"
+        raise FileNotFoundError(f"{advice} folder, and begin anew. Received: {gone[0]}")
     if not paths or size < 1 or batch_size < 1:
         advice = "Batches need at least one image, and sizes of at least 1. Received:"
         raise ValueError(f"{advice} {len(paths)} images, size={size}, batch_size={batch_size}")

@@ -149,7 +149,7 @@ class TestDigests:
         table = digests(save(pixels, tmp_path / "a.bmp"), save(other, tmp_path / "b.bmp"))
         assert table["pixels"].is_unique
 
-    @pytest.mark.parametrize("level", [0, 90, 255])
+    @pytest.mark.parametrize("level", [0, 90, 255, (230, 190, 210)])
     @pytest.mark.parametrize("suffix", [".bmp", ".png"])
     def test_when_an_image_is_blank_then_it_is_named_and_equals_none(
         self, pixels, tmp_path, suffix, level

@@ -200,13 +200,16 @@ def test_when_a_folder_is_no_part_then_it_is_said_that_it_is_left_out(cells):
     assert found["path"].tolist() == expected["path"].tolist()
 
 
-@pytest.mark.parametrize("change", ["added", "removed", "moved", "another table"])
+@pytest.mark.parametrize("change", ["added", "removed", "moved", "twice", "", "id,label\n1,cat\n"])
 def test_when_images_are_not_those_of_train_csv_then_they_are_refused(cells, tmp_path, change):
     augmentation.augment_folders(cells, tmp_path / "more", 90)
     folder = tmp_path / "more" / "train"
     path = next(folder.rglob("UID_*_all.bmp"))
-    if change == "another table":
-        (tmp_path / "more" / "train.csv").write_text("id,label\n1,cat\n")
+    lines = (tmp_path / "more" / "train.csv").read_text()
+    if change == "twice":
+        change = f"{lines}{lines.splitlines()[-1]}\n"
+    if change not in ("added", "removed", "moved"):  # but another table
+        (tmp_path / "more" / "train.csv").write_text(change)
     elif change == "added":
         shutil.copy(path, path.with_name("UID_99_1_1_all.bmp"))
     elif change == "removed":

@@ -93,10 +93,9 @@ def plan(table: pd.DataFrame, total: int, seed: int = 1, per_class: bool = False
     groups = [rows for _, rows in table.groupby("label")] if per_class else [table]
     largest = max(map(len, groups), default=0)
     if not 0 < largest <= total:
-        raise ValueError(
-            "The total counts the originals, so it is at least their number, and there must be one."
-            f" Received: total={total} for {largest:,} images{' of a class' * per_class}"
-        )
+        advice = "The total counts the originals, so it is their number at least, and there is one."
+        told = f"total={total} for {largest:,} images{' of a class' * per_class}"
+        raise ValueError(f"{advice} Received: {told}")
     drawn = []
     for rows in groups:
         order = np.random.default_rng(seed).permutation(len(rows))
@@ -144,13 +143,11 @@ def augment(
         advice = "Only training images may be augmented; pass table[table['split'] == 'train']."
         raise ValueError(f"{advice} Received: {table['split'].value_counts().to_dict()}")
     folder, operations = Path(folder).resolve(), operations or rotations_and_flips()
-    needed = (total - len(table)) * FILE_BYTES
-    runs.check_disk(folder, needed, f"Augmenting to {total:,} images")
+    runs.check_disk(folder, (total - len(table)) * FILE_BYTES, f"Augmenting to {total:,} images")
     rows = _name_copies(plan(table, total, seed), folder)
     for label in rows["label"].str.lower().unique():
         (folder / label).mkdir(parents=True, exist_ok=True)
-    stems = rows["source"].map(lambda path: Path(path).stem)
-    keys = [f"{seed}/{stem}/{copy}" for stem, copy in zip(stems, rows["copy"], strict=True)]
+    keys = [f"{seed}/{Path(row.source).stem}/{row.copy}" for row in rows.itertuples()]
     jobs = zip(rows["source"], rows["path"], keys, strict=True)
     return _add_digests(rows, _draw_all(list(jobs), operations, workers))
 
@@ -162,9 +159,9 @@ def _name_copies(rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
         for row in rows.itertuples()
     ]
     rows = rows.assign(source=rows["path"], path=[str(name) for name in names])
-    if rows["path"].duplicated().any():
-        twice = rows.loc[rows["path"].duplicated(), "source"].iloc[0]
-        raise ValueError(f"Two images of a class have one name: rename one. Received: {twice}")
+    twice = rows.loc[rows["path"].duplicated(), "source"].tolist()
+    if twice:
+        raise ValueError(f"Two images of a class have one name: rename one. Received: {twice[0]}")
     return rows
 
 
@@ -209,11 +206,10 @@ def prepare(split: pd.DataFrame, profile: Profile, seed: int = 1) -> pd.DataFram
     originals = split.assign(source=pd.Series(None, split.index, dtype="str"))
     if len(train) >= profile.train_total:
         return originals
-    description = {
-        "data": runs.table_digest(train),
-        "names": [Path(path).name for path in train["path"]],
-        "libraries": {name: version(name) for name in ("Augmentor", "numpy", "pillow")},
-    } | {"total": profile.train_total, "seed": seed, "version": VERSION}
+    libraries = {name: version(name) for name in ("Augmentor", "numpy", "pillow")}
+    description = {"data": runs.table_digest(train), "libraries": libraries, "version": VERSION}
+    description |= {"names": [Path(path).name for path in train["path"]]}
+    description |= {"total": profile.train_total, "seed": seed}
 
     def make(folder: Path) -> None:
         drawn = augment(train, folder, profile.train_total, seed)

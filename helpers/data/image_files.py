@@ -28,11 +28,9 @@ class ImageError(ValueError):
         self.problem, self.path = problem, path
 
     def __str__(self) -> str:
-        return (
-            f"Expected a whole BMP, PNG or JPEG image of {SIDE} x {SIDE} px (final test set: "
-            f"{FINAL_SIDE} x {FINAL_SIDE}): fetch it again, or remove it. "
-            f"Received: {self.path}: {self.problem}"
-        )
+        sides = f"{SIDE} x {SIDE} px (final test set: {FINAL_SIDE} x {FINAL_SIDE})"
+        advice = f"Expected a whole BMP, PNG or JPEG of {sides}: fetch it again, or remove it."
+        return f"{advice} Received: {self.path}: {self.problem}"
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -147,17 +145,19 @@ def add_digests(table: "pd.DataFrame", *, any_size: bool = False) -> "pd.DataFra
 
 
 def digest(data: bytes, path: str, *, any_size: bool = False) -> tuple[str, str | None]:
-    """Returns the digests of a file and of its image, None for one of a single grey level."""
+    """Returns the digests of a file and of its image, None for one of a single colour."""
     file, plain = hashlib.sha256(data).hexdigest(), _read_plain(data)
     image = decode(data, path, any_size=any_size) if plain is None else plain
-    if image.min() == image.max():
+    pixels = image.reshape(-1, 3)
+    if all((pixels[::step] == pixels[0]).all() for step in (997, 1)):  # a few tell of most
         return file, None
     return file, hashlib.sha256(to_bmp(image)).hexdigest() if plain is None else file
 
 
 def _read_plain(data: bytes) -> np.ndarray | None:
     """Returns the rows of a file that is byte for byte as `to_bmp` writes it, else None."""
-    if data[:54] != _header(SIDE, SIDE) or len(data) != 54 + SIDE * _stride(SIDE):
+    header = _header(SIDE, SIDE)
+    if data[:54] != header or len(data) != int.from_bytes(header[2:6], "little"):
         return None
     rows = np.frombuffer(data, np.uint8, offset=54).reshape(SIDE, -1)
     return None if rows[:, 3 * SIDE :].any() else rows[:, : 3 * SIDE]  # what fills up a row is 0
@@ -170,12 +170,7 @@ def to_bmp(image: np.ndarray) -> bytes:
     return _header(height, width) + rows.tobytes()
 
 
-def _stride(width: int) -> int:
-    """Returns the bytes of a row in a 24-bit BMP, filled up to a multiple of four."""
-    return -(-3 * width // 4) * 4
-
-
 def _header(height: int, width: int) -> bytes:
-    size = height * _stride(width)
+    size = height * -(-3 * width // 4) * 4  # rows are filled up to a multiple of four bytes
     file = struct.pack("<2sIHHI", b"BM", 54 + size, 0, 0, 54)
     return file + struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, 0, size, 3779, 3779, 0, 0)

@@ -13,7 +13,7 @@ import gc
 import os
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -154,10 +154,12 @@ def _read_part(folder: Path, part: str) -> pd.DataFrame:
     """Lists the images of a part; those that were augmented as `train.csv` says, if that holds."""
     if part != "train" or not (folder / "train.csv").is_file():
         return cnmc.index(folder / part)
-    kinds = dict.fromkeys(("subject", "fold", "source"), str)
-    table = pd.read_csv(folder / "train.csv", dtype=kinds).fillna({"fold": ""})
+    kinds, table = dict.fromkeys(("subject", "fold", "source"), str), pd.DataFrame()
+    with suppress(ValueError):  # of what is no table, no image is listed
+        table = pd.read_csv(folder / "train.csv", dtype=kinds).fillna({"fold": ""})
     here = "train/" + cnmc.list_images(folder / "train")["file"]
-    wrong = sorted(map(str, set(here).symmetric_difference(table.get("path", ()))))
+    more = here.value_counts().sub(table.get("path", here[:0]).value_counts(), fill_value=0)
+    wrong = sorted(map(str, more.index[more != 0]))
     if wrong:
         advice = "train.csv lists the images in the folder train: augment the split anew. Received:"
         raise ValueError(f"{advice} {folder}, where {len(wrong):,} differ, such as {wrong[0]}")
