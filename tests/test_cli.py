@@ -141,7 +141,7 @@ class TestErrors:
         assert (code, said.count("\n")) == (1, 1)
         assert said.startswith(f"Error: {told}")
 
-    @pytest.mark.parametrize("command", ["evaluate", "train", "verify", "split"])
+    @pytest.mark.parametrize("command", ["evaluate", "train", "split"])
     @pytest.mark.skipif(os.name == "nt", reason="links need rights there")
     def test_when_a_link_leads_nowhere_then_one_line_says_what_to_do(
         self, run, cells, trained, tmp_path, command
