@@ -140,7 +140,8 @@ def _run_cells(path: Path, folder: Path, profile: str, state: dict[str, Any]) ->
         notebook = nbformat.read(path, as_version=4)
         state["cells"] = list(notebook.cells)
         where = {"metadata": {"path": str(path.parent)}}
-        client = NotebookClient(notebook, startup_timeout=300, km=_own_kernel(), resources=where)
+        how = {"startup_timeout": 300, "record_timing": False, "resources": where}  # as committed
+        client = NotebookClient(notebook, km=_own_kernel(), **how)
         client.on_cell_start = state.update  # is called with cell and cell_index
         try:
             client.execute(cleanup_kc=True, env={**os.environ, "CNMC_PROFILE": profile}, **APART)
@@ -151,7 +152,7 @@ def _run_cells(path: Path, folder: Path, profile: str, state: dict[str, Any]) ->
             text, _ = exporter.from_notebook_node(notebook)
             runs.write_atomic(page, lambda path: path.write_text(text, encoding="utf-8"))
     except Exception as error:  # a damaged file, a kernel that does not start, a cell: this one
-        state["problem"] = _explain(state["cells"], error)
+        state["problem"] = _explain(state["cells"][: state["cell_index"] + 1], error)
 
 
 def _own_kernel() -> AsyncKernelManager:
@@ -160,11 +161,10 @@ def _own_kernel() -> AsyncKernelManager:
     return AsyncKernelManager(kernel_name="python3", kernel_spec_manager=specs)
 
 
-def _explain(cells: Sequence[Any], error: Exception) -> str:
+def _explain(begun: Sequence[Any], error: Exception) -> str:
     """Shows the cell that failed, if one did, and the last line of what Python said."""
-    told = cells if type(error).__module__.startswith("nbclient") else []
-    done = [c for c in told if c.cell_type == "code" and "execution" in c.metadata]
-    source = [f"    {line}" for line in done[-1].source.splitlines()] if done else []
+    told = begun[-1:] if type(error).__module__.startswith("nbclient") else []
+    source = [f"    {line}" for cell in told for line in cell.source.splitlines()]
     said = f"{getattr(error, 'ename', type(error).__name__)}: {getattr(error, 'evalue', error)}"
     return "\n".join([*source, "", f"  {said.strip()}"])
 

@@ -130,7 +130,8 @@ def _switches() -> str:
 
 def _threads_told() -> int:
     own = os.environ.get("TF_NUM_INTRAOP_THREADS", "")  # TensorFlow's, which it does not return
-    return tf.config.threading.get_intra_op_parallelism_threads() or int(own.isdecimal() and own)
+    told = tf.config.threading.get_intra_op_parallelism_threads()
+    return told or (int(own) if own.isdecimal() else 0)
 
 
 def precision_for(capability: tuple[int, int]) -> str:
