@@ -19,9 +19,11 @@ from sealed_run import known_table, make_run, network, write_cells
 from helpers.commands import card, report
 from helpers.data import cnmc, duplicates, image_files, official
 from helpers.evaluation import performance
+from helpers.models import weights
 
 (UNKNOWN,) = card.limits_of("images of unknown origin")
 (DRAWN,) = card.limits_of("synthetic stand-in cells, drawn")
+OTHERS_LABELS = "Nothing is known here of who gave the cells these labels."
 SOME_DRAWN, _ = card.limits_of("synthetic stand-in cells among others")
 PEOPLE = ("1", "2", "3", "H1", "H2", "H4")
 ALL_OF_TEST = f"4 of the 4 images of the run's test part, {report.UNSEEN}"
@@ -47,8 +49,11 @@ def evaluate(tmp_path):
         out = tmp_path / f"out-{len(list(tmp_path.iterdir()))}"
         scores, what, folder = report.evaluate_run(run, data, out, **options)
         text = (folder / "model_card.md").read_text(encoding="utf-8")
-        assert what in text
-        return int(scores["cells"].iloc[0]), what, text
+        found = json.loads((folder / "metrics.json").read_text())
+        assert f"Scored: {found['images']}." in text
+        assert f"On {found['scored_on']}: " in text
+        assert what == f"{found['scored_on']} ({found['images']})"  # as the command says it
+        return int(scores["cells"].iloc[0]), found["scored_on"], text
 
     return call
 
@@ -228,6 +233,17 @@ class TestFiles:
                 call(run, cells, out)
             assert not out.exists()
 
+    @pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+    def test_when_the_folder_of_results_leads_nowhere_then_it_is_said(
+        self, run, cells, tmp_path, monkeypatch
+    ):
+        monkeypatch.setenv("CNMC_WORK", str(tmp_path))
+        monkeypatch.setattr(report, "count", lambda start: range(start, start + 3))
+        (tmp_path / "evaluations").symlink_to(tmp_path / "a disk that is not there")
+        for call in (report.evaluate_run, report.predict_images):
+            with pytest.raises(FileExistsError, match=r"evaluations'$"):
+                call(run, cells)
+
     @pytest.mark.parametrize("place", ["file", "file/deep/er"])
     def test_when_a_file_is_in_the_way_then_no_image_is_read(
         self, run, cells, tmp_path, monkeypatch, place
@@ -283,6 +299,7 @@ class TestRuns:
         [("images.csv", lambda text: text.replace(",drawn", ",painted")),
          ("images.csv", lambda text: text.splitlines()[0] + "\n"),
          ("images.csv", lambda text: text.replace("train", "holdout")),
+         ("images.csv", lambda text: text.replace("train", "test")),
          ("images.csv", lambda text: text.replace("False", "perhaps")),
          ("images.csv", lambda text: ""),
          ("metrics.json", lambda text: text.replace("select_on", "chosen_on")),
@@ -405,6 +422,42 @@ class TestUnseen:
             shutil.copy(path, tmp_path / "test" / "all" / f"UID_001_{n}_7_all.bmp")
         scored, what, _ = evaluate(run, tmp_path / "test")
         assert (scored, what.endswith(report.SHARED.format(2))) == (2, True)
+
+    @pytest.mark.parametrize("kind", ["jpg", "mirrored", "darker", "shifted"])
+    def test_when_training_images_are_changed_then_it_is_said_that_such_are_not_known(
+        self, run, cells, evaluate, tmp_path, kind
+    ):
+        changes = {"mirrored": np.fliplr, "darker": lambda pixels: pixels // 2 + 1,
+                   "shifted": lambda pixels: np.roll(pixels, 1, axis=0)}  # fmt: skip
+        paths = [*cells.rglob("UID_1_*"), *cells.rglob("UID_H1_*")]
+        for n, path in enumerate(paths):  # of training, under other names
+            label = path.parent.name
+            who = f"{'H' * (label == 'hem')}{80 + n}"
+            copy = tmp_path / "copies" / label / f"UID_{who}_{n}_1_{label}.png"
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            pixels = changes.get(kind, np.asarray)(np.asarray(Image.open(path)))
+            copy = copy.with_suffix(".jpg" if kind == "jpg" else ".png")
+            Image.fromarray(pixels).save(copy)
+        _, what, _ = evaluate(run, tmp_path / "copies")
+        assert "whether the network has seen them in another form, or" in what
+
+    def test_when_names_alone_tell_subjects_apart_then_the_sentence_says_so(
+        self, cells, evaluate, tmp_path
+    ):
+        table = known_table(cells, PARTS)  # h3 is H10 in C-NMC; here no shared image tells it
+        same = {"H1": "H10", "H4": "h3"}
+        table = table.assign(linked_subject=table["linked_subject"].replace(same))
+        _, what, text = evaluate(make_run(tmp_path, table), cells)
+        assert what.endswith("as far as names and shared images tell, the network had not seen")
+        assert what in text
+
+    def test_when_first_weights_are_of_a_file_then_nothing_is_promised(self, run, tmp_path):
+        file = tmp_path / "bright.weights.h5"
+        file.touch()
+        known = report.open_run(run)
+        note = f"bright, 8 px, seed 1, {weights.find('bright', None, file).note}"
+        told = report.test_note(known._replace(metrics=known.metrics | {"note": note}))
+        assert told == f"but its first weights saw unknown images, {report.LITTLE}"
 
     def test_when_other_images_have_the_same_names_then_they_are_others(
         self, run, evaluate, tmp_path
@@ -613,6 +666,7 @@ class TestOrigin:
         assert what.endswith(report.OTHERS)
         assert "Scored: C-NMC 2019, the official preliminary test set. The parts" in text
         assert "Labels are per patient" in text
+        assert OTHERS_LABELS not in text
         assert UNKNOWN not in text
 
     @staticmethod
@@ -637,6 +691,9 @@ class TestOrigin:
         told = "C-NMC 2019, the preliminary test set, with labels other than the published"
         assert f"Scored: {told}." in text
         assert "official" not in text
+        assert "one laboratory" in text
+        assert "Labels are per patient" not in text
+        assert OTHERS_LABELS in text
 
     def test_when_a_part_of_the_official_set_is_scored_then_it_is_said(
         self, evaluate, tmp_path, monkeypatch
@@ -694,7 +751,7 @@ class TestOrigin:
         scored, what, text = evaluate(folder, others)
         assert (scored, what[-len(report.OTHERS) :]) == (12, report.OTHERS)
         assert "Scored: images of unknown origin." in text
-        assert re.search(r"\| train \| 4 \|.* 4 \|\n", text)  # all four of them drawn
+        assert re.search(r"\| train \| 4 \|.* 4 \| 0 \|\n", text)  # all four of them drawn
         assert DRAWN not in text
 
     def test_when_drawn_cells_are_left_out_then_what_is_scored_is_not_called_drawn(
@@ -738,7 +795,9 @@ class TestPredict:
         for name, light in (("a/1.png", 230), ("b/1.png", 20), ("b/10.png", 20), ("b/9.png", 20)):
             path = tmp_path / "images" / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.full((450, 450, 3), light, np.uint8)).save(path)
+            image = np.full((450, 450, 3), light, np.uint8)
+            image[0, 0] = light + 1  # else it would be blank
+            Image.fromarray(image).save(path)
         return tmp_path / "images"
 
     def test_when_files_share_a_name_then_each_has_its_row(self, run, folder, tmp_path):
@@ -755,6 +814,16 @@ class TestPredict:
         assert list(table["problem"]) == ["truncated", "", "zero bytes", ""]
         assert list(table["probability"].notna()) == [False, True, False, True]
         assert list(table["called"].fillna("")) == ["", "HEM", "", "HEM"]
+
+    def test_when_images_are_blank_then_they_are_named_and_not_judged(self, run, folder, tmp_path):
+        Image.new("RGB", (450, 450)).save(folder / "a/1.png")
+        Image.new("RGBA", (450, 450), (200, 20, 90, 0)).save(folder / "b/9.png")  # all see-through
+        table, _ = report.predict_images(run, folder, tmp_path / "out")
+        blank = ["a/1.png", "b/9.png"]
+        assert table.loc[table["problem"].str.contains("blank"), "file"].tolist() == blank
+        assert table.loc[table["called"].isna(), "file"].tolist() == blank
+        with pytest.raises(ValueError, match=r"None of the images can be read.*blank"):
+            report.predict_images(run, folder / "a", tmp_path / "none")
 
     def test_when_an_image_is_the_runs_own_then_its_part_is_told(self, run, cells, tmp_path):
         table, _ = report.predict_images(run, cells, tmp_path / "out")
@@ -812,6 +881,24 @@ class TestDoubts:
         assert card.doubts(self.scores([0.9, 0.1] * 30)) == []
         assert card.doubts(self.scores([0.9, 0.6, 0.2, 0.1] * 15)) == []
 
+    @pytest.mark.parametrize("people", [3, 2])
+    def test_when_there_is_no_interval_over_subjects_then_swapped_outputs_are_doubted(self, people):
+        who = [f"{'AH'[n % 2]}{n // 2 % people}" for n in range(40)]
+        cells = pd.DataFrame({"label": ["ALL", "HEM"] * 20, "linked_subject": who})
+        found = performance.evaluate(cells.assign(probability=[0.1, 0.9] * 20), draws=50)
+        assert np.isnan(found.loc["roc_auc", "high"]) == (people == 2)
+        assert "swapped" in card.doubts(found)[0]
+
+    @pytest.mark.parametrize("label", ["ALL", "HEM"])
+    def test_when_one_class_is_there_then_only_calls_of_the_other_are_doubted(self, label):
+        cells = pd.DataFrame({"label": [label] * 30, "linked_subject": list("abcdef") * 5})
+        for chance in (0.9, 0.1):
+            scores = performance.evaluate(cells.assign(probability=chance), draws=9)
+            called = "ALL" if chance > 0.5 else "HEM"
+            doubts = card.doubts(scores)
+            assert len(doubts) == (called != label)
+            assert all(f"called {called}" in doubt for doubt in doubts)
+
     def test_when_few_cells_are_called_one_class_then_that_is_no_doubt(self):
         assert card.one_sided(19, 0) == []
         assert card.one_sided(1, 19) == []
@@ -846,6 +933,14 @@ class TestCard:
         assert "- seed: 3\n" in text
         assert DRAWN in text
         assert "$" not in text
+
+    def test_when_a_run_learnt_from_augmented_copies_then_they_are_counted_apart(self):
+        scores = performance.evaluate(judged(300), draws=5)
+        area = np.where(np.arange(300) % 6 == 0, np.nan, 9.0)  # copies: half of a third
+        text = write(scores, judged(300).assign(drawn=False, area=area))
+        assert "| part | images | ALL | HEM | subjects | drawn | augmented |" in text
+        assert re.search(r"\| train \| 100 \|.*\| 0 \| 50 \|\n", text)
+        assert re.search(r"\| test \| 100 \|.*\| 0 \| 0 \|\n", text)
 
     def test_when_the_split_leaks_then_the_card_says_so(self):
         scores = performance.evaluate(judged(300), draws=5)

@@ -4,6 +4,7 @@ After Mitchell and others 2019, 'Model Cards for Model Reporting', doi 10.1145/3
 The texts are in `card.md`, `limits.csv` and `card.html`, beside this module.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
@@ -38,21 +39,20 @@ def write_card(
     Returns:
         The text.
     """
-    beside = performance.for_display(scores, BESIDE)
-    scores = scores.loc[scores.index[0][0]]
-    row, known = scores.iloc[0], [key for key in TRAINING if key in training]
-    limits = [*doubts(scores), *limits_of(facts["images"])]
+    own, known = scores.loc[scores.index[0][0]], [key for key in TRAINING if key in training]
     return _fill(
         "card.md",
         name=training["settings"]["model"],
         clean=_clean(split),
         parts=_table(_count_parts(split)),
         training="\n".join(f"- {key.replace('_', ' ')}: {_number(training[key])}" for key in known),
-        size=" of ".join(performance.count(row[f"{noun}s"], noun) for noun in ("cell", "subject")),
-        interval=QUOTE if any(scores["low"] < scores["high"]) else NOTHING,
-        results=_table(performance.for_display(scores, SHOWN)),
-        beside=_table(beside),
-        limits="\n".join(f"- {limit}" for limit in limits),
+        size=" of ".join(
+            performance.count(own[f"{noun}s"].iloc[0], noun) for noun in ("cell", "subject")
+        ),
+        interval=QUOTE if any(own["low"] < own["high"]) else NOTHING,
+        results=_table(performance.for_display(own, SHOWN)),
+        beside=_table(performance.for_display(scores, BESIDE)),
+        limits="\n".join(f"- {limit}" for limit in doubts(own) + limits_of(facts["images"])),
         record="\n".join(f"- {key.replace('_', ' ')}: {fact}" for key, fact in facts.items()),
         **facts,
     )
@@ -60,7 +60,7 @@ def write_card(
 
 def limits_of(origin: str) -> list[str]:
     """Says what scores of images cannot show, from what is known of where they are from."""
-    return [limit for start, limit in LIMITS.to_numpy() if origin.startswith(start)]
+    return [limit for known, limit in LIMITS.to_numpy() if re.match(known, origin)]
 
 
 def _fill(file: str, **texts: Any) -> str:
@@ -77,10 +77,11 @@ def _clean(split: pd.DataFrame) -> str:
 
 
 def _count_parts(split: pd.DataFrame) -> pd.DataFrame:
-    """Counts who is in which part, and how many of the images are known to be drawn."""
+    """Counts who is in which part, and how many images are known to be drawn, or augmented."""
     counts = splits.describe_split(split)[["images", "ALL", "HEM", "subjects"]].rename_axis("part")
-    if "drawn" in split:
-        counts["drawn"] = split.groupby("split")["drawn"].sum()
+    if "drawn" in split:  # as a run knows its images: an augmented copy has no area of its own
+        known = split.assign(augmented=split["area"].isna()).groupby("split")
+        counts[["drawn", "augmented"]] = known[["drawn", "augmented"]].sum()
     return counts.reset_index()
 
 
@@ -96,8 +97,9 @@ def _number(value: Any) -> str:
 def doubts(scores: pd.DataFrame) -> list[str]:
     """Says what looks wrong with scores: nearly all cells in one class, or worse than guessing."""
     tp, tn, fp, fn = (scores.loc[name, "value"] for name in ("tp", "tn", "fp", "fn"))
-    found = one_sided(tp + fp, tn + fn) if tp + fn and tn + fp else []
-    if scores.loc["roc_auc", "high"] < 0.5:
+    called, true = one_sided(tp + fp, tn + fn), one_sided(tp + fn, tn + fp)
+    found = called if called != true or min(tp + fn, tn + fp) else []
+    if scores.loc["roc_auc", ["high", "cell_high"]].bfill().iloc[0] < 0.5:
         found.append("The ROC-AUC is below 0.5, interval and all: are the two outputs swapped?")
     return found
 

@@ -25,10 +25,10 @@ from helpers.commands import card
 from helpers.data import cnmc, duplicates, image_files, official, splits
 from helpers.evaluation import baselines, performance
 
-UNSEEN = "whose subjects the network had not seen"
+UNSEEN = "whose subjects, as far as names and shared images tell, the network had not seen"
 LITTLE = "so the score says little about new subjects"
 SHARED = f"but subjects of {{:,}} share a name or an image with those it learnt, {LITTLE}"
-OTHERS = "whether the network has seen their subjects is not known here"
+OTHERS = "whether the network has seen them in another form, or their subjects, is not known here"
 GIVEN = "`evaluate` and `predict` take a run of this series, which says what images it has seen."
 ELSEWHERE = f"{GIVEN} Notebook 06, 'A network from elsewhere', judges any other. Received: {{!r}}"
 STARTS = "TensorFlow starts. If it ends here without a word, try: python -m helpers doctor"
@@ -84,9 +84,9 @@ def _read(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     metrics = json.loads((folder / "metrics.json").read_text())
     kinds = dict.fromkeys([*DIGESTS, *runs.TOLD], str) | {"drawn": bool, "area": float}
     images = pd.read_csv(folder / "images.csv", usecols=list(kinds), dtype=kinds)
-    if not {"model", "select_on"} <= set(metrics["settings"]):
+    if "note" not in metrics or not {"model", "select_on"} <= set(metrics["settings"]):
         raise ValueError("metrics.json names no settings of a training")
-    if images.empty or not set(images["split"]) <= set(NEARER):
+    if not {"train"} <= set(images["split"]) <= set(NEARER):
         raise ValueError(f"images.csv tells of each image its part, {', '.join(NEARER)}")
     return metrics, images
 
@@ -105,8 +105,8 @@ def evaluate_run(
 
     Returns:
         The scores, as from `performance.evaluate_models`, of the network and then of the rules that
-        cost nothing; what was scored, in words; and the folder, with `predictions.csv`,
-        `metrics.json`, `model_card.md` and `report.html`.
+        cost nothing; in words, what was scored and where that is from; and the folder, with
+        `predictions.csv`, `metrics.json`, `model_card.md` and `report.html`.
     """
     with _begin(path, data, out, threshold) as (run, folder):
         cells, files = _find_cells(data, part, run), len(cnmc.list_images(data))
@@ -127,7 +127,7 @@ def evaluate_run(
         texts["report.html"] = card.write_page(text, models, facts)
         for file, body in texts.items():
             (folder / file).write_text(body, encoding="utf-8")
-    return scores, what, folder.parent
+    return scores, f"{what} ({facts['images']})", folder.parent
 
 
 def predict_images(
@@ -149,8 +149,7 @@ def predict_images(
     with _begin(path, data, out, threshold) as (run, folder):
         table = cnmc.list_images(data)
         with ThreadPoolExecutor(settings.processors()) as pool:
-            found = list(pool.map(_examine, table["path"]))
-        table = table.join(pd.DataFrame(found, columns=["sha256", "pixels", "problem"]))
+            table[["sha256", "pixels", "problem"]] = list(pool.map(_examine, table["path"]))
         table["part"] = _match(table, run).map({rank: part for part, rank in NEARER.items()})
         whole = table["problem"] == ""
         if not whole.any():
@@ -184,8 +183,9 @@ def _begin(
 def _take(folders: Iterable[Path]) -> Path:
     """Makes the first folder that is new or empty, and in it one that only one process can make."""
     for folder in folders:
+        folder.parent.mkdir(parents=True, exist_ok=True)  # what is in the way here, is for all
         with suppress(FileExistsError):
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(exist_ok=True)
             if not any(folder.iterdir()):
                 (folder / PARTIAL).mkdir(parents=True)
                 return folder
@@ -212,7 +212,8 @@ def _examine(path: str) -> tuple[str | None, str | None, str]:
     """Returns the digests of an image and what is wrong with it, or ""."""
     try:
         cnmc.check_text([path])
-        return *image_files.digest(Path(path).read_bytes(), path), ""
+        file, pixels = image_files.digest(Path(path).read_bytes(), path)
+        return file, pixels, "" if pixels else "blank, so there is nothing to judge"
     except (OSError, ValueError) as error:
         return None, None, getattr(error, "problem", str(error))
 
@@ -252,8 +253,7 @@ def choose_rows(table: pd.DataFrame, run: Trained) -> tuple[pd.DataFrame, str]:
         people = rows["pixels"].map(test.set_index("pixels")["linked_subject"])
         rows = rows.assign(linked_subject=people.fillna(rows["linked_subject"]))
         size = performance.count(len(test), "image")
-        what = f"{len(rows):,} of the {size} of the run's test part,"
-        why = test_note(run)
+        what, why = f"{len(rows):,} of the {size} of the run's test part,", test_note(run)
     else:
         rows = table[table["near"].isna()]
         what, why = f"{performance.count(len(rows), 'image')}, none known as the run's;", OTHERS
@@ -267,12 +267,12 @@ def choose_rows(table: pd.DataFrame, run: Trained) -> tuple[pd.DataFrame, str]:
 
 def test_note(run: Trained) -> str:
     """Says what the run's own split makes of its test part."""
-    sides = run.images["split"].replace("validation", "train")
-    leaks = splits.find_leaks(run.images.assign(split=sides))
+    known = run.images.replace({"split": {"validation": "train"}})
     faults = {
-        "subjects are on both sides of its split": len(leaks) > 0,
+        "subjects are on both sides of its split": len(splits.find_leaks(known)) > 0,
         "its epoch was chosen on them": run.metrics["settings"]["select_on"] == "test",
-        "some subjects are not recorded": run.images["linked_subject"].isna().any(),
+        "some subjects are not recorded": known["linked_subject"].isna().any(),
+        "its first weights saw unknown images": "first weights from" in run.metrics["note"],
     }
     found = [fault for fault, holds in faults.items() if holds]
     return f"but {' and '.join(found)}, {LITTLE}" if found else UNSEEN
@@ -313,14 +313,12 @@ def _judge(run: Trained, table: pd.DataFrame) -> pd.DataFrame:
 def _judge_freely(run: Trained, rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Lets the rules that cost nothing judge, fitted on the cells that the run learnt from."""
     learnt = run.images[run.images["split"].eq("train") & run.images["area"].notna()]
-    cells = pd.concat([learnt, rows.assign(split="test")], ignore_index=True)
-    return baselines.free_rules(cells)
+    return baselines.free_rules(pd.concat([learnt, rows.assign(split="test")], ignore_index=True))
 
 
 def _write_predictions(folder: Path, judged: pd.DataFrame, threshold: float) -> pd.DataFrame:
     chance = judged["probability"].astype(float)  # in 64 bits, as the scores
     called = pd.Series(np.where(chance > threshold, "ALL", "HEM"), judged.index)
-    table = judged.assign(probability=chance, called=called.where(chance.notna()))
-    table = table[[name for name in KEPT if name in table]]
+    table = judged.assign(probability=chance, called=called.where(chance.notna())).filter(KEPT)
     table.to_csv(folder / "predictions.csv", index=False, errors="backslashreplace")
     return table
