@@ -617,6 +617,7 @@ class TestEvaluate:
         assert code == 0
         assert re.search(r"^accuracy 0\.\d+ \(no interval: all draws .*; 20 cells", out, re.M)
         assert out.startswith("20 images, none known as the run's")
+        assert out.splitlines()[0].endswith(" (images of unknown origin)")
         assert "To beat, area only: ROC-AUC 0." in out
         assert "Not for diagnosis." in told
         names = {path.name for path in (tmp_path / "out").iterdir()}
@@ -663,7 +664,9 @@ class TestPredict:
         folder = tmp_path / "data" / "C-NMC_test_final_phase_data"
         folder.mkdir(parents=True)
         for name, light in (("10", 230), ("2", 20)):
-            Image.fromarray(np.full((600, 600, 3), light, np.uint8)).save(folder / f"{name}.bmp")
+            image = np.full((600, 600, 3), light, np.uint8)
+            image[300, 300] = light + 1  # else it would be blank
+            Image.fromarray(image).save(folder / f"{name}.bmp")
         return folder
 
     def test_when_images_have_no_labels_then_each_is_judged(self, run, trained, final, tmp_path):
@@ -682,6 +685,15 @@ class TestPredict:
         assert code == 1
         assert re.search(r"called ALL: +1 of 2 images", out)
         assert "Not judged: 2.bmp: truncated" in told
+
+    def test_when_an_image_is_blank_then_it_is_named_and_the_others_are_judged(
+        self, run, trained, final
+    ):
+        Image.new("RGB", (450, 450)).save(final / "2.bmp")
+        code, out, told = run("predict", trained, final)
+        assert code == 1
+        assert "called HEM" not in out
+        assert "Not judged: 2.bmp: blank" in told
 
     def test_when_all_of_many_images_are_called_one_class_then_it_is_told(
         self, run, trained, cells
@@ -741,7 +753,7 @@ class TestTrain:
         assert "epoch   1 of 1" in told
         code, out, _ = run("evaluate", folder, cells)
         assert code == 0
-        assert re.match(r"(\d+) of the \1 images of the run's test part, whose subjects the", out)
+        assert re.match(r"(\d+) of the \1 images of the run's test part, whose subjects, as", out)
 
     def test_when_a_leaky_split_is_accepted_then_its_scores_are_called_too_good(
         self, run, cells, tmp_path
