@@ -156,7 +156,7 @@ def train(
     typer.echo(f"On its test part, {report.test_note(known)}: {performance.in_words(scores)}")
     limits = card.limits_of(report.name_drawn(known.images.query("split == 'test'")))
     typer.echo(f"Network, history, predictions and scores: {run.folder}")
-    _tell("\n".join((*limits, "Not for diagnosis.")))
+    _tell("\n".join((*card.doubts(scores), *limits, "Not for diagnosis.")))
 
 
 @app.command()

@@ -182,6 +182,14 @@ def test_when_weights_are_those_of_keras_then_features_are_too_from_raw_images(n
     assert model.first_weights.note == "first weights from published.h5"
 
 
+def test_when_the_published_file_lies_elsewhere_then_it_is_known_by_its_content(tmp_path):
+    given = tmp_path / "from a stick.h5"
+    given.write_bytes(b"as published")
+    published = weights.Published("vgg16/vgg16", hashlib.md5(b"as published").hexdigest())
+    note = weights.find("vgg16", published, given).note
+    assert note == "ImageNet weights as Keras publishes them"
+
+
 def test_when_the_bundled_base_is_used_then_first_kernels_see_colours_turned_over():
     import h5py
 

@@ -743,6 +743,17 @@ class TestOrigin:
         folder = make_run(tmp_path, known_table(cells, PARTS, drawn=True))
         assert DRAWN in evaluate(folder, cells)[2]
 
+    def test_when_cells_were_drawn_here_then_a_copy_in_another_form_is_known_without_a_marker(
+        self, run, cells, evaluate, tmp_path, monkeypatch
+    ):
+        monkeypatch.setenv("CNMC_WORK", str(tmp_path / "work"))
+        drawn = write_cells(tmp_path / "drawn", PEOPLE, seed=8)
+        cnmc.keep_drawn("a world", image_files.add_digests(cnmc.index(drawn))["pixels"])
+        copies = write_cells(tmp_path / "copies", PEOPLE, seed=8, kind="png")  # the same pixels
+        text = evaluate(run, copies)[2]
+        assert "Scored: synthetic stand-in cells, drawn." in text
+        assert DRAWN in text
+
     def test_when_a_run_on_drawn_cells_judges_others_then_neither_is_taken_for_the_other(
         self, cells, evaluate, tmp_path
     ):

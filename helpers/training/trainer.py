@@ -198,6 +198,8 @@ class Classification:
     def summarise(self, model: keras.Model, history: pd.DataFrame) -> dict[str, Any]:
         """Says of a trained network everything that must be said beside its scores."""
         told, epochs, weights = self.settings, len(history), model.first_weights.note
+        if told.start_from and told.stage == "all":  # else they are the base's, as in that run
+            weights = f"started from the weights of run {told.start_from}"
         best = int(history.loc[history["best"], "epoch"].iloc[0])
         chosen = {"last": "as the last", "test": "on test (optimistic: a demonstration)"}
         epoch = f"epoch {best} of {epochs}, chosen {chosen.get(told.select_on, 'on validation')}"
