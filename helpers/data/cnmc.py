@@ -136,8 +136,8 @@ def index(root: str | Path, part: str = "training") -> pd.DataFrame:
     if not wanted:
         found = Counter(place.part for place in images.values())
         there = ", ".join(f"{count:,} {name} images" for name, count in found.items())
-        advice = f"Expected images of the {part} part (of {', '.join(PARTS)}, all) in the folder."
-        raise FileNotFoundError(f"{advice} Received: {part=} of {str(root)!r}, {there}")
+        advice = f"Expected images of the {part} part (of {', '.join(PARTS)}, all)."
+        raise FileNotFoundError(f"{advice} Received: {part=}; {str(root)!r} holds {there}")
     check_text(wanted)
     rows = sorted(_name_cells(wanted, label_files), key=_natural_order)
     table = pd.DataFrame(rows, columns=COLUMNS).astype({"label": "str", "subject": "str"})
