@@ -151,7 +151,9 @@ def train(
     loop.Settings.choose(network, chosen, **told)  # now, not after images were split and drawn
     table = recipes.gather_table(data, chosen, seed, _tell)
     run = recipes.train_recipe(network, table, chosen, report=_tell, allow_leaks=leaks, **told)
-    known, scores = report.open_run(run.folder), performance.evaluate(run.predictions)
+    known, judged = report.open_run(run.folder), run.predictions.query("split == 'test'")
+    # Each image once and none that is blank, as `evaluate` does.
+    scores = performance.evaluate(judged.dropna(subset="pixels").drop_duplicates("pixels"))
     typer.echo(run.note)
     typer.echo(f"On its test part, {report.test_note(known)}: {performance.in_words(scores)}")
     limits = card.limits_of(report.name_drawn(known.images.query("split == 'test'")))

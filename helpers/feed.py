@@ -143,11 +143,20 @@ def keep_images(rows: pd.DataFrame, size: int, report: Report = None) -> Pixels:
         if len(new):
             what = f"Keeping {len(new):,} images of {size} px"
             runs.check_disk(path.parent, len(new) * known.itemsize, what)
-            batches = tell(stream_images(new, size), len(new), report)
+            batches = tell(_stream_unchanged(new, size), len(new), report)
             _append(path, known, new["sha256"].to_numpy(), batches)
     stored = _open(path, size)
     places = {digest: place for place, digest in enumerate(stored["digest"].astype(str))}
     return Pixels(stored["image"], rows["sha256"].map(places).to_numpy())
+
+
+def _stream_unchanged(rows: pd.DataFrame, size: int) -> Iterator[np.ndarray]:
+    """Streams images whose files still are those that their digests were taken of."""
+    done = 0
+    for batch in stream_images(rows, size):
+        runs.check_unchanged(rows[done : done + len(batch)])
+        yield batch
+        done += len(batch)
 
 
 def _open(path: Path, size: int) -> np.ndarray:

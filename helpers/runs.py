@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-MANIFEST, TABLES = "run.json", (".csv", ".json")
+MANIFEST, HELD = "run.json", (".csv", ".json", ".keras")  # what is held to its digest
 TOLD = ("label", "split", "subject", "linked_subject", "drawn")  # of an image, besides its bytes
 CANNOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
@@ -110,11 +110,11 @@ def _seal(folder: Path, key: str, description: Mapping[str, Any]) -> None:
 
 
 def _check_record(folder: Path, key: str) -> None:
-    """Refuses a folder whose record is not the run's, or whose tables are not as recorded."""
+    """Refuses a folder whose record is not the run's, or whose files are not as recorded."""
     wrong = [MANIFEST]
     with suppress(FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         record = json.loads((folder / MANIFEST).read_text())
-        files = {folder / n: was for n, was in record["files"].items() if n.endswith(TABLES)}
+        files = {folder / n: was for n, was in record["files"].items() if n.endswith(HELD)}
         changed = [f.name for f, was in files.items() if not f.is_file() or file_digest(f) != was]
         wrong = changed if record["key"] == key else wrong
     if wrong:
@@ -175,6 +175,14 @@ def image_digests(table: pd.DataFrame) -> list[str]:
     """Returns the SHA-256 digest of each image of a table, read where `sha256` is not known."""
     known = zip(_column(table, "sha256"), table["path"], strict=True)
     return [digest or file_digest(path) for digest, path in known]
+
+
+def check_unchanged(table: pd.DataFrame) -> None:
+    """Refuses images whose files are no longer those that their digests were taken of."""
+    changed = table.loc[table["sha256"] != [file_digest(path) for path in table["path"]], "path"]
+    if len(changed):
+        advice = "Images were changed while they were used: leave them, and begin again. Received:"
+        raise ValueError(f"{advice} {len(changed):,}, such as {changed.iloc[0]}")
 
 
 def _column(table: pd.DataFrame, name: str) -> list[str]:

@@ -755,6 +755,20 @@ class TestTrain:
         assert code == 0
         assert re.match(r"(\d+) of the \1 images of the run's test part, whose subjects, as", out)
 
+    def test_when_test_images_are_there_twice_then_train_counts_each_once_as_evaluate_does(
+        self, run, cells, tmp_path
+    ):
+        data = tmp_path / "twice"
+        run("split", cells, data, "--by", "subject")
+        path = next((data / "test" / "all").iterdir())
+        for n in range(3):
+            shutil.copy(path, path.with_name(re.sub(r"_\d+_all", f"_{70 + n}_all", path.name)))
+        options = ("--profile", "smoke", "--epochs", "1")
+        _, out, _ = run("train", "proposed_cnn", data, *options)
+        folder = re.search(r"scores: (.+)\n", out).group(1)
+        _, judged, _ = run("evaluate", folder, data)
+        assert re.search(r"; (\d+) cells", out).group(1) == re.search(r"; (\d+) cells", judged)[1]
+
     def test_when_a_leaky_split_is_accepted_then_its_scores_are_called_too_good(
         self, run, cells, tmp_path
     ):

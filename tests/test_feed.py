@@ -9,7 +9,7 @@ import tensorflow as tf
 import tiny_training
 from PIL import Image
 
-from helpers import feed
+from helpers import feed, runs
 from helpers.data import image_files
 
 SIDE, STREAM = 16, feed.stream_images
@@ -272,6 +272,15 @@ def test_when_interrupted_then_what_was_kept_stays_and_the_rest_is_right(
         stored.write(b"half an image")
     assert (feed.keep_images(table, SIDE)[:] == expected(table)).all()
     assert decoded == [12, 4]
+
+
+def test_when_images_are_changed_meanwhile_then_none_is_kept_under_the_digest_of_another(table):
+    listed = table.assign(sha256=runs.image_digests(table))
+    shutil.copy(table["path"][1], table["path"][0])  # as a folder that is synchronised
+    with pytest.raises(ValueError, match=rf"changed while.*1, such as {table['path'][0]}"):
+        feed.keep_images(listed, SIDE)
+    kept = feed.keep_images(table, SIDE)
+    assert (kept[:] == expected(table)).all()
 
 
 def test_when_the_file_was_cut_then_what_is_missing_is_decoded_anew(table, decoded, tmp_path):

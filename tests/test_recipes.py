@@ -200,6 +200,16 @@ def test_when_a_folder_is_no_part_then_it_is_said_that_it_is_left_out(cells):
     assert found["path"].tolist() == expected["path"].tolist()
 
 
+@pytest.mark.parametrize("column", ["label", "subject"])
+def test_when_train_csv_says_what_names_do_not_then_it_is_refused(cells, tmp_path, column):
+    augmentation.augment_folders(cells, tmp_path / "more", 90)
+    table = pd.read_csv(tmp_path / "more" / "train.csv", dtype=str)
+    table[column] = table[column][::-1].tolist()
+    table.to_csv(tmp_path / "more" / "train.csv", index=False)
+    with pytest.raises(ValueError, match=r"^train.csv lists .*augment the split anew.*Received"):
+        recipes.gather_table(tmp_path / "more", SMALL)
+
+
 @pytest.mark.parametrize("change", ["added", "removed", "moved", "twice", "", "id,label\n1,cat\n"])
 def test_when_images_are_not_those_of_train_csv_then_they_are_refused(cells, tmp_path, change):
     augmentation.augment_folders(cells, tmp_path / "more", 90)

@@ -9,6 +9,7 @@ import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -200,6 +201,21 @@ class TestFiles:
         monkeypatch.setattr(report, "_judge", while_it_works)
         call(run, cells, tmp_path / "out")
         assert len(asked) == 1
+
+    def test_when_images_are_exchanged_while_it_judges_then_there_is_no_score(
+        self, run, cells, tmp_path, monkeypatch
+    ):
+        data = shutil.copytree(cells, tmp_path / "data")
+        load = keras.saving.load_model
+
+        def while_it_loads(*args, **options):
+            shutil.copy(next(data.rglob("UID_1_*")), next(data.rglob("UID_3_*")))
+            return load(*args, **options)
+
+        monkeypatch.setattr(keras.saving, "load_model", while_it_loads)
+        with pytest.raises(ValueError, match=r"changed while they were used.*Received: 1, such as"):
+            report.evaluate_run(run, data, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
 
     def test_when_the_folder_is_filled_meanwhile_then_nothing_is_overwritten(
         self, run, cells, tmp_path, monkeypatch
@@ -422,6 +438,17 @@ class TestUnseen:
             shutil.copy(path, tmp_path / "test" / "all" / f"UID_001_{n}_7_all.bmp")
         scored, what, _ = evaluate(run, tmp_path / "test")
         assert (scored, what.endswith(report.SHARED.format(2))) == (2, True)
+
+    def test_when_test_images_are_there_as_those_of_a_training_subject_too_then_it_is_told(
+        self, run, cells, evaluate, tmp_path
+    ):
+        data = shutil.copytree(cells, tmp_path / "twice")
+        for n, path in enumerate(cells.rglob("UID_3_*")):
+            shutil.copy(path, data / "all" / f"UID_1_{50 + n}_1_all.bmp")
+        scored, what, _ = evaluate(run, data)
+        assert scored == 4
+        assert report.UNSEEN not in what
+        assert "share a name or an image" in what
 
     @pytest.mark.parametrize("kind", ["jpg", "mirrored", "darker", "shifted"])
     def test_when_training_images_are_changed_then_it_is_said_that_such_are_not_known(
@@ -833,7 +860,7 @@ class TestPredict:
         blank = ["a/1.png", "b/9.png"]
         assert table.loc[table["problem"].str.contains("blank"), "file"].tolist() == blank
         assert table.loc[table["called"].isna(), "file"].tolist() == blank
-        with pytest.raises(ValueError, match=r"None of the images can be read.*blank"):
+        with pytest.raises(ValueError, match=r"None of the images can be judged.*blank"):
             report.predict_images(run, folder / "a", tmp_path / "none")
 
     def test_when_an_image_is_the_runs_own_then_its_part_is_told(self, run, cells, tmp_path):
@@ -868,7 +895,7 @@ class TestPredict:
     def test_when_no_image_can_be_read_then_it_is_an_error(self, run, tmp_path):
         (tmp_path / "images").mkdir()
         (tmp_path / "images" / "1.png").write_bytes(b"no image")
-        with pytest.raises(ValueError, match="None of the images can be read"):
+        with pytest.raises(ValueError, match="None of the images can be judged"):
             report.predict_images(run, tmp_path / "images", tmp_path / "out")
 
 

@@ -60,6 +60,16 @@ def test_when_a_folder_has_no_manifest_of_its_own_then_it_is_refused_and_kept(tm
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
 
 
+def test_when_a_run_holds_another_network_then_it_is_refused_and_nothing_starts_from_it(tmp_path):
+    def make(folder: Path) -> None:
+        (folder / "model.keras").write_bytes(b"its own")
+
+    folder = runs.make_once(tmp_path, {"seed": 1}, make)
+    (folder / "model.keras").write_bytes(b"another")
+    with pytest.raises(ValueError, match=r"Received: .* with no model\.keras, or another"):
+        runs.make_once(tmp_path, {"seed": 1}, make)
+
+
 def test_when_a_run_is_sealed_then_the_digest_of_each_file_is_on_record(tmp_path):
     def make(folder: Path) -> None:
         (folder / "deep").mkdir()

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -434,6 +435,14 @@ def test_when_images_of_a_drawn_tree_are_gone_then_it_is_not_taken_for_whole(tmp
     root = cohort.draw(tmp_path / "t", world((3, 3), 24)).root
     next(root.rglob("*.bmp")).unlink()
     with pytest.raises(FileNotFoundError, match=r"drawn anew.*with 23 of 24 images"):
+        cohort.draw(root, world((3, 3), 24))
+
+
+def test_when_other_images_lie_in_a_drawn_tree_then_they_are_not_taken_for_drawn(tmp_path):
+    root = cohort.draw(tmp_path / "t", world((3, 3), 24)).root
+    path = next(root.rglob("*.bmp"))
+    shutil.copy(path, path.with_name("UID_1_99_9_all.bmp"))
+    with pytest.raises(FileNotFoundError, match=r"drawn anew.*with 25 of 24 images"):
         cohort.draw(root, world((3, 3), 24))
 
 

@@ -153,7 +153,7 @@ def predict_images(
         table["part"] = _match(table, run).map({rank: part for part, rank in NEARER.items()})
         whole = table["problem"] == ""
         if not whole.any():
-            raise ValueError(f"None of the images can be read. Received: {table['problem'][0]}")
+            raise ValueError(f"None of the images can be judged. Received: {table['problem'][0]}")
         table.loc[whole, "probability"] = _judge(run, table[whole])["probability"]
         table = _write_predictions(folder, table, threshold)
     return table, folder.parent
@@ -175,7 +175,7 @@ def _begin(
         for file in sorted(partial.iterdir()):
             shutil.move(file, folder)  # which overwrites nothing
     finally:
-        shutil.rmtree(partial)
+        shutil.rmtree(partial, ignore_errors=True)
         with suppress(OSError):  # there is something in it
             folder.rmdir()
 
@@ -246,6 +246,7 @@ def choose_rows(table: pd.DataFrame, run: Trained) -> tuple[pd.DataFrame, str]:
     names = learnt.str.split("+").explode().dropna()
     linked = table.loc[near > NEARER["test"], "linked_subject"]
     shared = table["subject"].isin(names) | table["linked_subject"].isin(linked)
+    shared = shared.groupby(table["pixels"]).transform("any")  # for all copies of an image
     table = table.assign(near=near, shared=shared).dropna(subset="pixels").drop_duplicates("pixels")
     rows = table[table["near"] == NEARER["test"]]
     if len(rows):
@@ -307,7 +308,9 @@ def _judge(run: Trained, table: pd.DataFrame) -> pd.DataFrame:
     except Exception as error:  # Keras raises many kinds
         told = f"The network cannot be loaded: train it again. Received: Keras {keras.__version__}"
         raise ValueError(f"{told} says {type(error).__name__}: {error}") from error
-    return trainer.predict(network, table)
+    judged = trainer.predict(network, table)
+    runs.check_unchanged(table)
+    return judged
 
 
 def _judge_freely(run: Trained, rows: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -114,7 +114,7 @@ def _holds(root: Path, marker: dict) -> bool:
     if not isinstance(facts, dict) or not marker.items() <= facts.items():
         return False
     found = sum(1 for _ in root.rglob("*.bmp"))
-    if found < marker["images"]:
+    if found != marker["images"]:
         advice = "A drawn tree is whole, or drawn anew: delete the folder. Received:"
         raise FileNotFoundError(f"{advice} {root} with {found:,} of {marker['images']:,} images")
     return True

@@ -160,10 +160,17 @@ def _read_part(folder: Path, part: str) -> pd.DataFrame:
     here = "train/" + cnmc.list_images(folder / "train")["file"]
     more = here.value_counts().sub(table.get("path", here[:0]).value_counts(), fill_value=0)
     wrong = sorted(map(str, more.index[more != 0]))
+    wrong = wrong or [row.path for row in table.itertuples() if not _is_as_named(row)]
     if wrong:
         advice = "train.csv lists the images in the folder train: augment the split anew. Received:"
         raise ValueError(f"{advice} {folder}, where {len(wrong):,} differ, such as {wrong[0]}")
     return table.assign(**{name: f"{folder}/" + table[name] for name in ("path", "source")})
+
+
+def _is_as_named(row: Any) -> bool:
+    """Whether an image, or what it was drawn from, has the label and subject of its name."""
+    cell = cnmc.parse_name(Path(row.path).stem.partition("_augmented_")[0])
+    return cell is None or cell[:2] == (row.label, row.subject)
 
 
 def train_all(

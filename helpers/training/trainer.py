@@ -198,8 +198,9 @@ class Classification:
     def summarise(self, model: keras.Model, history: pd.DataFrame) -> dict[str, Any]:
         """Says of a trained network everything that must be said beside its scores."""
         told, epochs, weights = self.settings, len(history), model.first_weights.note
-        if told.start_from and told.stage == "all":  # else they are the base's, as in that run
-            weights = f"started from the weights of run {told.start_from}"
+        if self.start and told.stage == "all":  # else they are the base's, as in that run
+            before = json.loads((self.start / "metrics.json").read_text())["weights_note"]
+            weights = f"weights of run {told.start_from} ({before})"
         best = int(history.loc[history["best"], "epoch"].iloc[0])
         chosen = {"last": "as the last", "test": "on test (optimistic: a demonstration)"}
         epoch = f"epoch {best} of {epochs}, chosen {chosen.get(told.select_on, 'on validation')}"
