@@ -125,7 +125,7 @@ def test_when_training_starts_from_a_run_then_the_weights_really_arrive(table, u
     run = trainer.train("tiny", table, PROFILE, epochs=1, learning_rate=1e-12, start_from=start)
     given, got = (convolutions(each.load_model())[0].get_weights() for each in (start, run))
     assert got[0] == pytest.approx(given[0], abs=1e-7)
-    assert run.weights_note == f"weights of run {start.folder.name} (trained from scratch)"
+    assert run.weights_note == f"weights of run {start.folder.name} ({start.weights_note})"
     other = convolutions(registry.build("tiny", 32, seed=1))[0].get_weights()
     assert np.abs(got[0] - other[0]).max() > 0.01
 

@@ -78,21 +78,22 @@ def is_drawn(path: str | Path) -> bool:
     return False
 
 
-def keep_drawn(name: str, digests: Iterable[str]) -> None:
+def keep_drawn(root: Path, digests: list[str]) -> None:
     """Keeps which pixels were drawn, so that a copy is known in any form, and without its marker.
 
     Where the work folder cannot be written to, such as for a tree elsewhere, only the marker tells.
     """
     with suppress(OSError):
-        kept = work_dir() / "standin" / f"{name}.txt"
-        kept.parent.mkdir(exist_ok=True)
-        kept.write_text("\n".join(digests))
+        folder = work_dir() / "standin"
+        # Else it lies in the work folder for a moment only, as that of `doctor`.
+        if root.is_relative_to(folder) or not root.is_relative_to(folder.parent):
+            folder.mkdir(exist_ok=True)
+            (folder / f"{digests[0][:16]}.txt").write_text("\n".join(digests))
 
 
 def drawn_here() -> set[str]:
     """Returns the digests of all pixels that were drawn with this work folder."""
-    kept = (work_dir() / "standin").glob("*.txt")
-    return {digest for file in kept for digest in file.read_text().split()}
+    return {d for kept in (work_dir() / "standin").glob("*.txt") for d in kept.read_text().split()}
 
 
 def mark(paths: Sequence[str], folder: Path) -> None:
