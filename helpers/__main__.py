@@ -140,7 +140,7 @@ def train(
     """Trains a network as the series does, or loads the run, and says where it lies."""
     from helpers import settings
     from helpers.commands import card, report
-    from helpers.data import cnmc
+    from helpers.data import cnmc, duplicates
     from helpers.evaluation import performance
 
     chosen, data = settings.active(profile), cnmc.existing_folder(data)
@@ -153,7 +153,7 @@ def train(
     run = recipes.train_recipe(network, table, chosen, report=_tell, allow_leaks=leaks, **told)
     known, judged = report.open_run(run.folder), run.predictions.query("split == 'test'")
     # Each image once and none that is blank, as `evaluate` does.
-    scores = performance.evaluate(judged.dropna(subset="pixels").drop_duplicates("pixels"))
+    scores = performance.evaluate(duplicates.drop_duplicates(judged.dropna(subset="pixels")))
     typer.echo(run.note)
     typer.echo(f"On its test part, {report.test_note(known)}: {performance.in_words(scores)}")
     limits = card.limits_of(report.name_drawn(known.images.query("split == 'test'")))

@@ -135,7 +135,6 @@ def keep_images(rows: pd.DataFrame, size: int, report: Report = None) -> Pixels:
     """
     by = {"size": size, "version": VERSION, "tensorflow": tf.__version__}
     path = work_dir() / "pixels" / runs.key_of(by) / IMAGES
-    path.parent.mkdir(parents=True, exist_ok=True)
     rows = rows.assign(sha256=runs.image_digests(rows))
     with runs.lock(path.with_name(".lock")):
         known = _open(path, size)

@@ -53,7 +53,8 @@ def make_once(root: Path, description: Mapping[str, Any], make: Callable[[Path],
     """
     key = key_of(description)
     folder, partial = root / key, root / f".{key}.partial"
-    # What is finished is read without a lock, from read-only folders, too.
+    # What is finished is read without a lock, from read-only folders, too. Of a folder that is
+    # closed to us `os.path` says that it is not there: then the lock says why.
     if not os.path.exists(folder):
         with lock(root / f".{key}.lock"):
             if not folder.exists():
@@ -179,7 +180,7 @@ def image_digests(table: pd.DataFrame) -> list[str]:
 
 def check_unchanged(table: pd.DataFrame) -> None:
     """Refuses images whose files are no longer those that their digests were taken of."""
-    changed = table.loc[table["sha256"] != [file_digest(path) for path in table["path"]], "path"]
+    changed = table.loc[table["sha256"] != image_digests(table[["path"]]), "path"]
     if len(changed):
         advice = "Images were changed while they were used: leave them, and begin again. Received:"
         raise ValueError(f"{advice} {len(changed):,}, such as {changed.iloc[0]}")

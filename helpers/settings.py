@@ -159,6 +159,11 @@ def _folder(name: str) -> Path | None:
     return (here / told).resolve() if told else None
 
 
+def expand(path: str | Path) -> Path:
+    """Fills in `~`, as `Path.expanduser` does; that of nobody stays, and so is nowhere."""
+    return Path(os.path.expanduser(path))
+
+
 def _told(name: str) -> str:
     """Returns a variable, or "" where it is unset."""
     value = os.environ.get(name, "")

@@ -242,6 +242,20 @@ class TestErrors:
         assert code == 1
         assert re.fullmatch(r"Error: Expected a folder .*Received: '~nobody at all/cells'\n", told)
 
+    @pytest.mark.parametrize(
+        "words", [("evaluate", "~nobody at all/run", "cells"), ("draw", "~nobody at all/x")]
+    )
+    def test_when_a_run_or_a_target_is_in_the_home_of_nobody_then_there_is_no_traceback(
+        self, run, tmp_path, monkeypatch, words
+    ):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("CNMC_PROFILE", "smoke")
+        code, out, told = run(*words)
+        assert "Traceback" not in told
+        assert "RuntimeError" not in told
+        # A target of that name is one like any other; a run is not there.
+        assert (code == 0 and "~nobody at all" in out) or "Received: '~nobody" in told
+
     def test_when_the_fault_is_ours_then_it_keeps_its_traceback(self, monkeypatch):
         monkeypatch.setattr(doctor, "tell", lambda *_: [][0])
         monkeypatch.setattr(sys, "argv", ["helpers", "doctor"])

@@ -111,8 +111,8 @@ def here(monkeypatch):
     monkeypatch.setattr(doctor, "RATE", 0.02)
     steps, plant = doctor.take_steps, []
 
-    def take(cells, side, _):
-        steps(cells, side, 0)  # how many devices there are is known to TensorFlow by now
+    def take(side, _):
+        steps(side, 0)  # how many devices there are is known to TensorFlow by now
 
     def execute(code, what="", **switches):
         with pytest.MonkeyPatch.context() as patch:

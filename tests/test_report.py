@@ -775,7 +775,7 @@ class TestOrigin:
     ):
         monkeypatch.setenv("CNMC_WORK", str(tmp_path / "work"))
         drawn = write_cells(tmp_path / "drawn", PEOPLE, seed=8)
-        cnmc.keep_drawn(drawn, list(image_files.add_digests(cnmc.index(drawn))["pixels"]))
+        cnmc.keep_drawn(list(image_files.add_digests(cnmc.index(drawn))["pixels"]))
         copies = write_cells(tmp_path / "copies", PEOPLE, seed=8, kind="png")  # the same pixels
         text = evaluate(run, copies)[2]
         assert "Scored: synthetic stand-in cells, drawn." in text

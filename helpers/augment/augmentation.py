@@ -34,6 +34,7 @@ with warnings.catch_warnings():  # new Pythons complain of the escapes in its te
     from Augmentor import Operations
 
 VERSION = 1  # raise it whenever the same seed draws other pixels: the cache is then drawn anew
+COPY = "_augmented_"  # in the name of a copy, behind that of its original
 FILE_BYTES = 54 + (3 * SIDE + 2) * SIDE
 _DPI = (95.99, 95.99)  # Pillow makes of it the 3,779 px per metre in the headers of C-NMC
 
@@ -155,7 +156,7 @@ def augment(
 def _name_copies(rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
     """Moves the paths of the originals to `source`, and names the files to be drawn from them."""
     names = [
-        folder / row.label.lower() / f"{Path(row.path).stem}_augmented_{row.copy}.bmp"
+        folder / row.label.lower() / f"{Path(row.path).stem}{COPY}{row.copy}.bmp"
         for row in rows.itertuples()
     ]
     rows = rows.assign(source=rows["path"], path=[str(name) for name in names])

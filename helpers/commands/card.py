@@ -39,16 +39,15 @@ def write_card(
     Returns:
         The text.
     """
-    own, known = scores.loc[scores.index[0][0]], [key for key in TRAINING if key in training]
+    own = scores.loc[scores.index[0][0]]
+    row, known = own.iloc[0], [key for key in TRAINING if key in training]
     return _fill(
         "card.md",
         name=training["settings"]["model"],
         clean=_clean(split),
         parts=_table(_count_parts(split)),
         training="\n".join(f"- {key.replace('_', ' ')}: {_number(training[key])}" for key in known),
-        size=" of ".join(
-            performance.count(own[f"{noun}s"].iloc[0], noun) for noun in ("cell", "subject")
-        ),
+        size=" of ".join(performance.count(row[f"{noun}s"], noun) for noun in ("cell", "subject")),
         interval=QUOTE if any(own["low"] < own["high"]) else NOTHING,
         results=_table(performance.for_display(own, SHOWN)),
         beside=_table(performance.for_display(scores, BESIDE)),

@@ -46,7 +46,8 @@ SIDES = {"GPU": PAPER.image_size, "CPU": 64}  # px: on two cores it takes less t
 # this one the loss still falls to a third in ten, and they stay close. Measured on a CPU, at most:
 # 224 px 6 % (oneDNN in bfloat16), 5 % (mixed_bfloat16); 64 px 8 %; 32 px 12 % (mixed_float16).
 STEPS, RATE, APART = 10, 4e-6, 0.2  # the last as a share of the first loss
-TRY = "from helpers.commands import doctor; doctor.take_steps({!r}, {}, {})"
+WORLD = replace(PAPER, subjects=(3, 3), images=PAPER.batch_size, preliminary=(0, 0, 0))
+TRY = "from helpers.commands import doctor; doctor.take_steps({}, {})"
 
 
 def tell(say: Callable[[str], Any] = print, devices: bool = False) -> int:
@@ -163,14 +164,10 @@ def _images() -> str:
 
 def _training(say: Callable[[str], Any]) -> str:
     """Lets training here and Keras alone take the same steps, each in a process of its own."""
-    from helpers.standin import cohort
-
-    world = replace(PAPER, subjects=(3, 3), images=PAPER.batch_size, preliminary=(0, 0, 0))
-    with TemporaryDirectory(dir=settings.work_dir()) as folder:
-        cells, work = str(cohort.draw(Path(folder, "cells"), world).root), {"CNMC_WORK": folder}
-        ours = json.loads(_try(TRY.format(cells, 0, 0), "training fails", **work))
-        same = TRY.format(cells, ours["side"], ours["devices"])
-        plain = json.loads(_try(same, "the CPU fails", CNMC_PLAIN="1", **work))
+    with TemporaryDirectory(dir=settings.work_dir()) as work:
+        ours = json.loads(_try(TRY.format(0, 0), "training fails", CNMC_WORK=work))
+        same = TRY.format(ours["side"], ours["devices"])
+        plain = json.loads(_try(same, "the CPU fails", CNMC_WORK=work, CNMC_PLAIN="1"))
     say(f"{'step':>8} {'loss here':>12} {'float32, CPU':>15}")
     for step, pair in enumerate(zip(ours["losses"], plain["losses"], strict=True), 1):
         say("{:>8} {:>12.4f} {:>15.4f}".format(step, *pair))
@@ -195,11 +192,12 @@ def judge(ours: dict[str, Any], plain: dict[str, Any]) -> str:
     return "holds on the GPU" if is_gpu else "no GPU here; the CPU was checked, and holds"
 
 
-def take_steps(cells: str, side: int, devices: int) -> None:
+def take_steps(side: int, devices: int) -> None:
     """Trains some steps as `trainer.train` does, and prints as JSON what came of them.
 
+    The cells of a batch are drawn into the work folder, unless the other process did it.
+
     Args:
-        cells: Folder of images, as many as a batch has.
         side: Of the images in px; 0: as `SIDES` says.
         devices: 0: what is found trains, three times from the same start. Else so many CPUs train
             once; as many as there are GPUs, since each normalises its share of a batch by itself.
@@ -209,6 +207,7 @@ def take_steps(cells: str, side: int, devices: int) -> None:
         import tensorflow as tf
 
         from helpers.data import cnmc
+        from helpers.standin import cohort
         from helpers.training import hardware, loop, trainer
     if devices:
         tf.config.set_visible_devices([], "GPU")
@@ -218,10 +217,11 @@ def take_steps(cells: str, side: int, devices: int) -> None:
     found = hardware.choose_accelerator()
     how = {"image_size": side or SIDES[found.kind], "learning_rate": RATE, "dropout": 0.0}
     told = loop.Settings.choose("proposed_cnn", PAPER, weights=None, **how)
+    cells = cohort.draw(settings.work_dir() / "cells", WORLD).root
     rows = cnmc.index(cells).iloc[[*range(PAPER.batch_size)] * STEPS].reset_index(drop=True)
     job, seen = trainer.Classification(told, {"train": rows}, found), []
     with loop.on_device(told.batch_size, told.image_size):
-        _, learner, data = trainer.assemble(job, Path(cells))
+        _, learner, data = trainer.assemble(job, cells)
         watch = keras.callbacks.LambdaCallback(
             on_train_batch_begin=lambda *_, **__: learner.reset_metrics(),
             on_train_batch_end=lambda batch, logs: seen.append((logs["loss"], time.monotonic())),

@@ -10,7 +10,6 @@ import json
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import date
 from itertools import count
@@ -57,7 +56,7 @@ def open_run(path: str | Path) -> Trained:
         FileNotFoundError: If there is no such file or folder.
         ValueError: If it is no run of the series, or not as the training left it.
     """
-    given = Path(path).expanduser()
+    given = settings.expand(path)
     if not given.exists():
         raise FileNotFoundError(f"Expected the folder of a run. Received: {str(path)!r}")
     folder = (given if given.is_dir() else given.parent).resolve()
@@ -148,8 +147,7 @@ def predict_images(
     """
     with _begin(path, data, out, threshold) as (run, folder):
         table = cnmc.list_images(data)
-        with ThreadPoolExecutor(settings.processors()) as pool:
-            table[["sha256", "pixels", "problem"]] = list(pool.map(_examine, table["path"]))
+        table[["sha256", "pixels", "problem"]] = [*image_files.map_paths(_examine, table["path"])]
         table["part"] = _match(table, run).map({rank: part for part, rank in NEARER.items()})
         whole = table["problem"] == ""
         if not whole.any():
@@ -204,8 +202,8 @@ def _find_cells(data: str | Path, part: str | None, run: Trained) -> pd.DataFram
     if twice.any():
         some = ", ".join(table.loc[twice, "file"].head(3))
         raise ValueError(f"An image has one label, here and in the run. Received: two of {some}")
-    known = cnmc.drawn_here().union(run.images.loc[run.images["drawn"], "pixels"].dropna())
-    return table.assign(drawn=table["path"].map(cnmc.is_drawn) | table["pixels"].isin(known))
+    known, table = run.images.loc[run.images["drawn"], "pixels"].dropna(), cnmc.mark_drawn(table)
+    return table.assign(drawn=table["drawn"] | table["pixels"].isin(known))
 
 
 def _examine(path: str) -> tuple[str | None, str | None, str]:
@@ -247,10 +245,11 @@ def choose_rows(table: pd.DataFrame, run: Trained) -> tuple[pd.DataFrame, str]:
     linked = table.loc[near > NEARER["test"], "linked_subject"]
     shared = table["subject"].isin(names) | table["linked_subject"].isin(linked)
     shared = shared.groupby(table["pixels"]).transform("any")  # for all copies of an image
-    table = table.assign(near=near, shared=shared).dropna(subset="pixels").drop_duplicates("pixels")
+    table = table.assign(near=near, shared=shared).dropna(subset="pixels")
+    table = duplicates.drop_duplicates(table)
     rows = table[table["near"] == NEARER["test"]]
     if len(rows):
-        test = run.images.query("split == 'test'").dropna(subset="pixels").drop_duplicates("pixels")
+        test = duplicates.drop_duplicates(known.query("split == 'test'").dropna(subset="pixels"))
         people = rows["pixels"].map(test.set_index("pixels")["linked_subject"])
         rows = rows.assign(linked_subject=people.fillna(rows["linked_subject"]))
         size = performance.count(len(test), "image")

@@ -65,8 +65,9 @@ def run(
     paths, results = find_notebooks(notebooks, only), []
     folder = settings.work_dir() / "series" / profile
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("SIGTERM", "SIGHUP"):  # the second: its terminal was closed; not on Windows
-        if signal.getsignal(number := getattr(signal, name, signal.SIGTERM)) == signal.SIG_DFL:
+    # The second: its terminal was closed; not on Windows.
+    for number in {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:
+        if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)  # ends all, as Ctrl+C does
     for number, path in enumerate(paths, start=1):
         tell = partial(_tell, report, f"[{number}/{len(paths)}] {path.stem:<24}")
@@ -139,9 +140,9 @@ def _run_cells(path: Path, folder: Path, profile: str, state: dict[str, Any]) ->
         page.unlink(missing_ok=True)
         notebook = nbformat.read(path, as_version=4)
         state["cells"] = list(notebook.cells)
-        where = {"metadata": {"path": str(path.parent)}}
-        how = {"startup_timeout": 300, "record_timing": False, "resources": where}  # as committed
-        client = NotebookClient(notebook, km=_own_kernel(), **how)
+        how = {"startup_timeout": 300, "resources": {"metadata": {"path": str(path.parent)}}}
+        # No times of cells: copies are as the notebooks are committed.
+        client = NotebookClient(notebook, km=_own_kernel(), record_timing=False, **how)
         client.on_cell_start = state.update  # is called with cell and cell_index
         try:
             client.execute(cleanup_kc=True, env={**os.environ, "CNMC_PROFILE": profile}, **APART)

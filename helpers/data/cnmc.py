@@ -19,7 +19,7 @@ from pathlib import Path, PurePath
 
 import pandas as pd
 
-from helpers.settings import work_dir
+from helpers.settings import expand, work_dir
 
 CLASSES = ("HEM", "ALL")  # the position is the integer label: ALL is 1, the positive class
 PARTS = ("training", "preliminary", "final")
@@ -78,22 +78,28 @@ def is_drawn(path: str | Path) -> bool:
     return False
 
 
-def keep_drawn(root: Path, digests: list[str]) -> None:
+def keep_drawn(digests: list[str]) -> None:
     """Keeps which pixels were drawn, so that a copy is known in any form, and without its marker.
 
     Where the work folder cannot be written to, such as for a tree elsewhere, only the marker tells.
     """
     with suppress(OSError):
-        folder = work_dir() / "standin"
-        # Else it lies in the work folder for a moment only, as that of `doctor`.
-        if root.is_relative_to(folder) or not root.is_relative_to(folder.parent):
-            folder.mkdir(exist_ok=True)
-            (folder / f"{digests[0][:16]}.txt").write_text("\n".join(digests))
+        kept = work_dir() / "standin" / f"{digests[0][:16]}.txt"
+        kept.parent.mkdir(exist_ok=True)
+        kept.write_text("\n".join(digests))
 
 
 def drawn_here() -> set[str]:
     """Returns the digests of all pixels that were drawn with this work folder."""
     return {d for kept in (work_dir() / "standin").glob("*.txt") for d in kept.read_text().split()}
+
+
+def mark_drawn(table: pd.DataFrame) -> pd.DataFrame:
+    """Adds whether an image, or what it was made from, is a drawn stand-in."""
+    origin = table["source"].fillna(table["path"]) if "source" in table else table["path"]
+    shown = table["pixels"] if "pixels" in table else pd.Series(None, table.index)
+    known = set(table.loc[shown.isin(drawn_here()), "path"])
+    return table.assign(drawn=[path in known or is_drawn(path) for path in origin])
 
 
 def mark(paths: Sequence[str], folder: Path) -> None:
@@ -108,7 +114,7 @@ def mark(paths: Sequence[str], folder: Path) -> None:
 
 def existing_folder(root: str | Path) -> Path:
     """Returns the absolute path of a folder, or raises FileNotFoundError where there is none."""
-    folder = Path(os.path.expanduser(root)).resolve()  # which leaves a ~ of nobody as it is
+    folder = expand(root).resolve()
     if not folder.is_dir():
         advice = "Expected a folder with C-NMC 2019; get one with `python -m helpers fetch FOLDER`."
         raise FileNotFoundError(f"{advice} Received: {str(root)!r}")

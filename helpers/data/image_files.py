@@ -92,10 +92,15 @@ def nucleus_mask(image: np.ndarray, above: float = 0) -> np.ndarray:
     return image.max(axis=-1) > above
 
 
+def map_paths(measure: Callable[[str], Any], paths: Iterable[str]) -> Iterator:
+    """Yields `measure(path)` of every path in order, computed in threads."""
+    with ThreadPoolExecutor() as pool:
+        yield from pool.map(measure, paths)
+
+
 def map_files(measure: Callable[[bytes, str], Any], paths: Iterable[str]) -> Iterator:
     """Yields `measure(bytes, path)` of every file in order, computed in threads."""
-    with ThreadPoolExecutor() as pool:
-        yield from pool.map(lambda path: measure(Path(path).read_bytes(), path), paths)
+    return map_paths(lambda path: measure(Path(path).read_bytes(), path), paths)
 
 
 def map_images(measure: Callable[[np.ndarray], Any], paths: Iterable[str]) -> Iterator:

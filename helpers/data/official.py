@@ -3,15 +3,15 @@
 import hashlib
 import os
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
 from helpers.data.cnmc import find_files, index, listing_digest, place_of
-from helpers.data.image_files import FINAL_SIDE, SIDE, ImageError, decode
+from helpers.data.image_files import FINAL_SIDE, SIDE, ImageError, decode, map_paths
 from helpers.runs import check_disk, lock
+from helpers.settings import expand
 
 # Of the 15,114 published files: the number and the listing digest of each folder, and of them all.
 _listed = pd.read_csv(Path(__file__).with_name("published.csv"))
@@ -61,9 +61,8 @@ def verify(root: str | Path) -> Report:
         ValueError: If two different files claim to be the same image.
     """
     images, labels = find_files(root)
-    with ThreadPoolExecutor() as pool:
-        found = pool.map(_inspect, images)
-        table = pd.DataFrame(found, columns=["path", "sha256", "problem"], dtype=object)
+    found = map_paths(_inspect, images)
+    table = pd.DataFrame(found, columns=["path", "sha256", "problem"], dtype=object)
     groups = _compare_groups(table)
     published = groups.loc[groups["state"] == "published", "group"].tolist()
     problems = table.loc[table["problem"] != "", ["path", "problem"]].to_numpy().tolist()
@@ -149,7 +148,7 @@ def fetch(folder: str | Path) -> Path:
         OSError: If the disk is too small.
         ConnectionError: If the download fails, with the way to do it by hand.
     """
-    folder = Path(os.path.expanduser(folder)).resolve()
+    folder = expand(folder).resolve()
     target, cache = folder / FOLDER, folder / ".download"
     with lock(folder / ".download.lock"):
         if target.is_dir():

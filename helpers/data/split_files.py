@@ -21,7 +21,7 @@ from helpers.data import cnmc, splits
 from helpers.data.duplicates import drop_duplicates, link_subjects
 from helpers.data.image_files import add_digests, nucleus_area
 from helpers.runs import check_disk, key_of, make_once, new_folder, write_atomic
-from helpers.settings import Profile, work_dir
+from helpers.settings import Profile, expand, work_dir
 
 VERSION = 3  # of `prepare`: raised whenever its code gives another split
 RATIO, VALIDATION = 0.8, 0.1
@@ -126,7 +126,7 @@ def split_folders(
             are not in two classes.
     """
     splits.check_ratio(ratio)
-    source, target = cnmc.existing_folder(source), Path(os.path.expanduser(target)).resolve()
+    source, target = cnmc.existing_folder(source), expand(target).resolve()
     if target.is_relative_to(source):
         raise ValueError(f"The output must be outside the input folder. Received: {target}")
     table = _list_classes(source)

@@ -29,7 +29,7 @@ from threading import Thread
 import keras
 
 from helpers import runs
-from helpers.settings import work_dir
+from helpers.settings import expand, work_dir
 
 PATIENCE = 6.0  # s until a server must have answered
 IMAGENET = "ImageNet weights as Keras publishes them"
@@ -126,10 +126,9 @@ def _local(name: str, published: Published | None) -> Source | None:
 
 
 def _imagenet(published: Published) -> Source | None:
-    folder = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
+    folder = expand(os.environ.get("KERAS_HOME") or "~/.keras")
     path = folder / "models" / Path(_FILE.format(published.place)).name
-    is_there = _is_whole(path, published)
-    found = path if is_there else _is_online() and _download(published, path)
+    found = path if _is_whole(path, published) else _is_online() and _download(published, path)
     return Source(IMAGENET, found, "keras") if found else None
 
 

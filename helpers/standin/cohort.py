@@ -90,7 +90,7 @@ def draw(root: str | Path, profile: settings.Profile, seed: int = 2019) -> cnmc.
         FileExistsError: If the folder holds something else.
         OSError: If the disk is too small.
     """
-    root = Path(root).expanduser().resolve()
+    root = settings.expand(root).resolve()
     world = {"subjects": list(profile.subjects), "preliminary": list(profile.preliminary)}
     images = profile.images + profile.preliminary[-1]
     marker = {"version": VERSION, "seed": seed, **world, "images": images}
@@ -99,7 +99,7 @@ def draw(root: str | Path, profile: settings.Profile, seed: int = 2019) -> cnmc.
             with runs.new_folder(root) as partial:
                 runs.check_disk(partial, images * BYTES, f"Drawing {images:,} images")
                 cells = plan_cells(profile, seed)
-                cnmc.keep_drawn(root, _write_all(cells, partial))
+                cnmc.keep_drawn(_write_all(cells, partial))
                 facts = marker | {"duplicates": len(cells) - len({cell.key for cell in cells})}
                 (partial / cnmc.MARKER).write_text(json.dumps(facts, indent=1) + "\n")
     except FileExistsError:

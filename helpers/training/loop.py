@@ -295,14 +295,6 @@ def fit(
     return checkpoint.restore_best(model)
 
 
-def mark_drawn(table: pd.DataFrame) -> pd.DataFrame:
-    """Adds whether an image, or what it was made from, is a drawn stand-in."""
-    origin = table["source"].fillna(table["path"]) if "source" in table else table["path"]
-    shown = table["pixels"] if "pixels" in table else pd.Series(None, table.index)
-    known = set(table.loc[shown.isin(cnmc.drawn_here()), "path"])
-    return table.assign(drawn=[path in known or cnmc.is_drawn(path) for path in origin])
-
-
 def save_images(folder: Path, table: pd.DataFrame, start: Path | None = None) -> None:
     """Keeps which images the run knows, by content, and those that the run it started from knew."""
     table = table if "pixels" in table else image_files.add_digests(table)

@@ -24,7 +24,7 @@ import tensorflow as tf
 from helpers.augment import augmentation
 from helpers.data import cnmc, duplicates, image_files, split_files, splits
 from helpers.models import registry
-from helpers.settings import Profile, cluster, mute, processors, work_dir
+from helpers.settings import Profile, cluster, expand, mute, processors, work_dir
 from helpers.training import hardware, trainer
 from helpers.training.loop import Settings
 from helpers.training.trainer import Run
@@ -124,7 +124,7 @@ def gather_table(
         FileNotFoundError: If there are no such images.
         ValueError: If a class has too few subjects, or `train` is not as its `train.csv` says.
     """
-    folder = Path(data).expanduser().resolve()
+    folder = expand(data).resolve()
     if (folder / "train").is_dir() and (folder / "test").is_dir():
         split = _read_parts(folder, seed)
     else:
@@ -169,7 +169,7 @@ def _read_part(folder: Path, part: str) -> pd.DataFrame:
 
 def _is_as_named(row: Any) -> bool:
     """Whether an image, or what it was drawn from, has the label and subject of its name."""
-    cell = cnmc.parse_name(Path(row.path).stem.partition("_augmented_")[0])
+    cell = cnmc.parse_name(Path(row.path).stem.partition(augmentation.COPY)[0])
     return cell is None or cell[:2] == (row.label, row.subject)
 
 

@@ -260,7 +260,11 @@ def train(
     parts = task.divide(table, allow_leaks)
     job = task(settings, parts, hardware.choose_accelerator(), start, report)
 
+    is_loaded = True
+
     def make(folder: Path) -> None:
+        nonlocal is_loaded
+        is_loaded = False
         gc.collect()  # a network and its graphs hold each other: the last training's go now
         began = time.monotonic()
         network, learner, data = assemble(job, folder)
@@ -280,11 +284,10 @@ def train(
             leftover.unlink()
 
     with loop.on_device(settings.batch_size, settings.image_size):
-        known = loop.mark_drawn(table)
+        known = cnmc.mark_drawn(table)
         description = job.describe() | {"data": runs.table_digest(known)}
-        root = work_dir() / "runs"
-        is_loaded = (root / runs.key_of(description)).exists()
-        run = _load(runs.make_once(root, description, make), job, is_loaded)
+        folder = runs.make_once(work_dir() / "runs", description, make)
+    run = _load(folder, job, is_loaded)
     if report and is_loaded:
         report(run.provenance)
     return run
