@@ -9,6 +9,7 @@ holds a few batches, whatever the number of images, and the order is a function 
 a training that is resumed takes up the order of epoch 57 without epochs 1 to 56.
 """
 
+import gc
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ QUIET = 30.0  # s without a line while images are read
 VERSION = 2  # raise it whenever the same image is decoded or shrunk to other values
 IMAGES = "images.u8"
 Report = Callable[[str], Any] | None  # takes a line now and then, such as `print`
+# The libraries' million objects are as they are: else Python looks through all of them before each
+# training, and once more at its end (a third of a second, and a whole one).
+gc.freeze()
 
 
 def shrink(image: tf.Tensor, size: int, antialias: bool = True) -> tf.Tensor:

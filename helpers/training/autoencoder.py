@@ -91,7 +91,7 @@ class Reconstruction(trainer.Classification):
         model.layers[-1].adapt(answers for _, answers in data["train"])
         return model, data
 
-    def ask(self, model: keras.Model, batches: Batches) -> np.ndarray:
+    def ask(self, model: keras.Model, batches: Any) -> np.ndarray:
         """Returns the mean squared error of each image."""
         redraw = loop.as_function(model)
         errors = [np.square(redraw(x).numpy() - y).mean(axis=(1, 2, 3)) for x, y in batches]

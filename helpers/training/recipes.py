@@ -228,8 +228,6 @@ def _train_beside(workers: int, jobs: Jobs, train: Callable) -> dict[Any, Run]:
 
 def _elsewhere(train: Callable[..., Run], work: str, job: dict[str, Any]) -> Run:
     tf.config.threading.set_intra_op_parallelism_threads(1)
-    if not gc.get_freeze_count():
-        gc.freeze()  # the libraries need not be looked through before each training
     os.environ["CNMC_WORK"] = work
     return train(**job)
 

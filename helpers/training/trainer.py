@@ -4,7 +4,7 @@ import gc
 import inspect
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -183,11 +183,11 @@ class Classification:
 
     def predict(self, model: keras.Model, data: Mapping[str, Batches]) -> pd.DataFrame:
         """Returns the rows that nothing was learnt from, with the answers to them."""
-        answers = [self.ask(model, data[part]) for part in data if part != "train"]
-        return self.held_out().assign(**{self.answer: np.concatenate(answers)})
+        batches = (batch for part in data if part != "train" for batch in data[part])
+        return self.held_out().assign(**{self.answer: self.ask(model, batches)})
 
-    def ask(self, model: keras.Model, batches: Batches) -> np.ndarray:
-        """Returns the answer to each entry of a part, in its order."""
+    def ask(self, model: keras.Model, batches: Iterable[tuple]) -> np.ndarray:
+        """Returns the answer to each entry, in their order."""
         return loop.probabilities(model, (entries for entries, _ in batches))[0]
 
     def score(self, predictions: pd.DataFrame) -> dict[str, Any]:
