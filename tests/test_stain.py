@@ -1,6 +1,7 @@
 """Stain: planted dyes are found again, targets are reached, and black stays black."""
 
 import functools
+import hashlib
 import linecache
 import subprocess
 import sys
@@ -152,7 +153,9 @@ class TestCopies:
 
     def test_when_copies_are_written_then_they_hold_the_changed_images(self, table, cells):
         written = stain.write_copies(table, stain.even_light)
-        assert "sha256" not in written
+        copy = Path(written["path"][2])
+        assert written["sha256"][2] == hashlib.sha256(copy.read_bytes()).hexdigest()
+        assert written["pixels"][2] not in table["pixels"].tolist()
         assert written["label"].tolist() == ["ALL"] * 3
         assert (image_files.read_image(written["path"][2]) == stain.even_light(cells[2])).all()
 

@@ -19,7 +19,7 @@ from PIL import Image
 from skimage.color import lab2rgb, rgb2lab
 
 from helpers import runs
-from helpers.data.image_files import decode, map_files, nucleus_mask
+from helpers.data.image_files import add_digests, decode, map_files, nucleus_mask
 from helpers.settings import work_dir
 
 VERSION = 1  # raise it whenever a treatment changes an image otherwise
@@ -182,7 +182,7 @@ def write_copies(table: pd.DataFrame, transform: Callable) -> pd.DataFrame:
             notebook, or `functools.partial` of one, with plain values, arrays and dataclasses.
 
     Returns:
-        The table with the paths of the copies. Digests of the originals are left out.
+        The table with the paths and the digests of the copies.
 
     Raises:
         ValueError: If the transform or an argument is something else.
@@ -201,8 +201,7 @@ def write_copies(table: pd.DataFrame, transform: Callable) -> pd.DataFrame:
         list(map_files(write, paths))
 
     folder = runs.make_once(work_dir() / "stain", description, make)
-    copies = table.drop(columns=["sha256", "pixels"], errors="ignore")
-    return copies.assign(path=[str(folder / names[path]) for path in table["path"]])
+    return add_digests(table.assign(path=[str(folder / names[path]) for path in table["path"]]))
 
 
 def _identify(transform: Callable) -> str:
