@@ -202,12 +202,17 @@ def test_when_the_series_is_stopped_then_it_ends_at_once_with_its_processes(tmp_
     call = f"series.run('smoke', (), print, pathlib.Path({str(tmp_path)!r}))"
     command = [sys.executable, "-c", f"import pathlib; from helpers.commands import series; {call}"]
     env = {**os.environ, "CNMC_WORK": str(tmp_path / "work")}
-    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process:
-        while not (told.exists() and told.read_text()):
-            time.sleep(0.1)
-            assert process.poll() is None
-        process.send_signal(number)
-        _, said = process.communicate(timeout=30)
+    how = {"env": env, "stderr": subprocess.PIPE, "text": True}
+    how["preexec_fn"] = lambda: signal.signal(number, signal.SIG_DFL)  # nohup ignores SIGHUP
+    with subprocess.Popen(command, **how) as process:
+        try:
+            while not (told.exists() and told.read_text()):
+                time.sleep(0.1)
+                assert process.poll() is None
+            process.send_signal(number)
+            _, said = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert process.returncode != 0
     assert "atexit" not in said
     assert not runs(int(told.read_text()))
