@@ -32,8 +32,8 @@ QUIET = 30.0  # s without a line while images are read
 VERSION = 2  # raise it whenever the same image is decoded or shrunk to other values
 IMAGES = "images.u8"
 Report = Callable[[str], Any] | None  # takes a line now and then, such as `print`
-# The libraries' million objects are as they are: else Python looks through all of them before each
-# training, and once more at its end (a third of a second, and a whole one).
+# The libraries' objects, hundreds of thousands, are as they are: else Python looks through all of
+# them before each training, and once more at its end (up to a third of a second, and a whole one).
 gc.freeze()
 
 

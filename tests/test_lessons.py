@@ -19,7 +19,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NEEDED = {
     "01-stain", "01-area", "02-zoom", "02-scale", "03-pretrained", "03-preprocessing",
     "03-finetuned", "04-majority", "04-area", "04-gift", "04-rate", "05-zeros", "05-randomised",
-    "05-stamp", "06-width", "06-apart", "06-official", "07-ensemble", "07-views",
+    "05-stamp", "06-recognition", "06-width", "06-apart", "06-official", "07-ensemble", "07-views",
     "07-autoencoder", "07-subjects", "07-laboratory", "07-repair",
 }  # fmt: skip
 TEXTS, BOUNDS = {"notebook", "claim", "measure", "otherwise"}, {"workshop"}
